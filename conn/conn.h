@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* conn - RPC calls over N TCP connections to one NFS server.
+ *
+ * PUBLIC. A pool owns L event loops and N connections (connection i lives on loop i mod L). A call
+ * is encoded once, submitted, carried by whichever connection can answer it soonest, moved to
+ * another one when its connection breaks, and done exactly once. Nothing here blocks except
+ * pool_open() and pool_close(), and nothing here knows FUSE or NFS procedures.
+ *
+ * ONC RPC version 2 is RFC 5531; record marking is its section 11. What may be sent again is
+ * decided by call_class; README has the table. */
+#ifndef CONN_CONN_H
+#define CONN_CONN_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+
+#include "loop.h"
+
+struct pool;
+struct connection;
+
+/* ---- credentials ------------------------------------------------------------------------- */
+
+enum { CRED_MAX_GROUPS = 16 };   /* AUTH_SYS, RFC 5531 appendix A */
+
+/* The identity a call is made with. gids[] holds supplementary groups. */
+struct cred {
+	bool none;       /* send AUTH_NONE instead (sec=none) */
+	uint32_t uid;
+	uint32_t gid;
+	uint32_t n_gids;
+	uint32_t gids[CRED_MAX_GROUPS];
+};
+
+/* ---- calls ------------------------------------------------------------------------------- */
+
+/* What a lost connection means for a call that had been sent on it. */
+enum call_class {
+	CALL_IDEMPOTENT, /* sent again at once, elsewhere */
+	CALL_WRITE,      /* sent again once the old socket has been reset, so that no stale copy follows */
+	CALL_OTHER,      /* not idempotent: may have been executed; ends with -ETIMEDOUT and `ambiguous` */
+};
+
+/* Which queue a call waits in. */
+enum call_size {
+	CALL_SMALL, /* metadata: overtakes bulk, goes to the connection that can answer soonest */
+	CALL_BULK,  /* READ and WRITE payloads: a connection takes it when its window has room */
+};
+
+enum call_state {
+	CALL_IDLE,    /* the owner's */
+	CALL_QUEUED,  /* in the pool's queue */
+	CALL_MOVING,  /* on its way to another loop */
+	CALL_BOUND,   /* on a connection, sent or not */
+	CALL_DELAYED, /* pool_submit_after() */
+};
+
+/* Where the payload of a large reply shall go: see call.place. */
+struct placement {
+	uint32_t head_len;   /* results bytes before the payload, length word included */
+	void *payload;       /* payload_len bytes, the call owner's memory */
+	uint32_t payload_len;
+};
+
+/* One RPC. The owner embeds it, zeroes it with call_init(), encodes into memory of its own that
+ * stays unchanged until done() (a re-sent call is the same bytes), and may not touch it between
+ * pool_submit() and done(). */
+struct call {
+	/* Set by the owner before pool_submit(). */
+	void (*done)(struct call *call); /* once, on some loop's thread, no lock held */
+	/* Optional, for replies with a payload (READ): called on the loop's thread when a large
+	 * reply begins to arrive, with the `have` first bytes of the results. 1: *ret_where says
+	 * where the payload goes. 0: more bytes are needed. -errno: no payload, treat as any reply.
+	 * Small replies are not placed: done() finds the whole reply in results. */
+	int (*place)(struct call *call, const uint8_t *results, uint32_t have,
+		     struct placement *ret_where);
+	enum call_class class;
+	enum call_size size;
+	uint32_t reply_max;   /* bound of the expected results in bytes; a longer record is refused */
+	int64_t deadline_ns;  /* CLOCK_MONOTONIC; then done() with -ETIMEDOUT. INT64_MAX: none */
+	const void *payload;  /* WRITE: sent after head without a copy, zero-padded to 4; may be NULL */
+	uint32_t payload_len;
+
+	/* Set by call_begin() and call_end(). */
+	uint8_t *head;        /* record mark, RPC header, credential, arguments */
+	uint32_t head_size;   /* of the owner's memory */
+	uint32_t head_len;
+	uint32_t xid;
+
+	/* Valid in done(). */
+	int status;             /* 0: results follow. -errno: no usable reply */
+	bool ambiguous;         /* with an error: the server may have executed the call */
+	const uint8_t *results; /* after accept_stat; readable until done() returns */
+	uint32_t results_len;   /* without a placed payload */
+	uint32_t placed_len;    /* payload bytes that place() directed elsewhere */
+	struct connection *conn; /* that carries it; for call_bad_reply() */
+	int64_t sent_ns;        /* when its last byte was sent; 0 if never */
+
+	/* The pool's. */
+	struct pool *pool;
+	enum call_state state;
+	_Atomic(bool) cancelled;
+	bool sent;                   /* any byte handed to the kernel on the present connection */
+	unsigned int n_sent;         /* times it was wholly sent on the present connection */
+	unsigned int n_repeats;      /* times it was sent again because no answer came */
+	bool resent;                 /* an earlier connection was lost when it was wholly sent */
+	uint8_t n_broken;            /* connections that sent garbage while it was outstanding */
+	uint64_t sent_end;           /* where its last byte is in what the connection sent */
+	uint32_t cost;               /* bytes on the wire, both directions: what windows count */
+	struct loop *loop;           /* CALL_DELAYED: whose timer */
+	struct loop_timer delay;
+	struct loop_task hand_over;
+	void *waiter;                /* pool_call_wait() */
+	TAILQ_ENTRY(call) link;      /* in one queue at a time, by state */
+	LIST_ENTRY(call) xid_link;   /* CALL_BOUND */
+};
+
+enum {
+	CALL_HEADER_MAX = 4 + 24 + 8 + 400 + 8, /* mark, header, credential (RFC 5531 8.2), verifier */
+	CALL_HEAD_SMALL = 1024,                 /* enough for every procedure but SYMLINK */
+	CALL_HEAD_LARGE = 8192,                 /* SYMLINK with a target of 4096 bytes */
+};
+
+/* call_init - zero the call; class idempotent, size small, no deadline. */
+void call_init(struct call *call);
+
+/* call_begin - write mark, RPC header and AUTH_SYS credential (AUTH_NONE if cred is NULL) into
+ * head[0..size) with a fresh xid. Returns where the arguments go (4-byte aligned when head is);
+ * the room left is *ret_room, 16 bytes less than there is: zdr codecs overrun by their padding. */
+uint8_t *call_begin(struct call *call, uint8_t *head, uint32_t size, const struct cred *cred,
+		    uint32_t prog, uint32_t vers, uint32_t proc, uint32_t *ret_room);
+/* call_end - args_len bytes of arguments were written. */
+void call_end(struct call *call, uint32_t args_len);
+/* call_renew - give it a fresh xid, for a new attempt of a call that the server did not execute
+ * (JUKEBOX); never for a re-send. */
+void call_renew(struct call *call);
+
+/* call_cancel - the owner has lost interest. A call not sent yet is never sent, and done() follows
+ * with -EINTR; one that was sent is done when its answer, its deadline or the end of its connection
+ * comes, and is not sent again. Any thread, while the call is submitted. */
+void call_cancel(struct call *call);
+
+/* call_bad_reply - in done() only: the results were malformed. Counts it and closes the connection
+ * that carried it. */
+void call_bad_reply(struct call *call, const char *what);
+
+/* ---- the pool ---------------------------------------------------------------------------- */
+
+enum conn_state { CONN_DOWN, CONN_CONNECTING, CONN_UP, CONN_SUSPECT };
+const char *conn_state_name(enum conn_state state);
+
+enum server_state {
+	SERVER_UP,      /* at least one connection is */
+	SERVER_WAITING, /* none is; calls are parked until their deadline */
+	SERVER_DOWN,    /* for longer than the soft deadline; new calls fail at once with -EHOSTDOWN */
+};
+
+enum { POOL_MAX_CONNECTIONS = 64, POOL_MAX_LOOPS = 16, POOL_MAX_ADDRS = 16 };
+
+struct pool_addr {
+	struct sockaddr_storage sa; /* with the NFS port */
+	socklen_t len;
+};
+
+/* What the pool tells its owner; see pool_config.event. */
+enum pool_event_type {
+	POOL_CONN_UP,
+	POOL_CONN_DOWN,
+	POOL_SERVER_UP,
+	POOL_SERVER_WAITING,
+	POOL_SERVER_DOWN,
+	POOL_BAD_REPLY,
+	POOL_NO_RESVPORT,
+};
+
+struct pool_event {
+	enum pool_event_type type;
+	unsigned int conn;          /* its number, for the CONN and REPLY events */
+	int error;                  /* errno that took it down; 0 if none */
+	const char *reason;         /* static text, such as "silent for 5 s"; may be NULL */
+	unsigned int n_up;          /* connections up now */
+	bool reconnected;           /* CONN_UP, SERVER_UP: not for the first time */
+	unsigned int n_moved;       /* calls moved to other connections */
+	int64_t outage_ns;          /* SERVER_UP: how long it was away */
+	struct sockaddr_storage local, remote;
+};
+
+struct pool_config {
+	unsigned int n_connections;   /* nconnect */
+	unsigned int n_loops;         /* 0: min(n_connections, max(2, CPUs), 16) */
+	struct pool_addr addrs[POOL_MAX_ADDRS];
+	unsigned int n_addrs;
+	/* The host name (and the port, decimal), resolved again when a connection cannot be
+	 * made; NULL: addrs[] for good. Borrowed. */
+	const char *host, *service;
+	int family;                   /* AF_UNSPEC, AF_INET or AF_INET6 */
+	bool resvport;                /* bind to a port below 1024 where permitted, else any */
+	bool hard;                    /* calls are parked for ever instead of failing */
+	uint32_t prog, vers;          /* probed with procedure 0 (NULL): NFS_PROGRAM, 3 */
+	uint32_t transfer_max;        /* rsize or wsize, the larger: windows are at least two of it */
+	uint32_t window;              /* bytes in flight per connection; 0: measured */
+	unsigned int md_connections;  /* mdconnect: connections that take no bulk while others can */
+	int64_t connect_ns;           /* limit for connect and first NULL; 5 s */
+	int64_t timeo_ns;             /* an unanswered call is sent again, on the same connection with
+				       * the same xid; servers drop calls now and then. 0: never */
+	unsigned int retrans;         /* so many times, each after one timeo more */
+	int64_t detect_ns;            /* silence with calls outstanding: dead */
+	int64_t grace_ns;             /* no connection for so long: SERVER_DOWN */
+	/* Called on any loop's thread, no lock held; may not block. */
+	void (*event)(void *userdata, const struct pool_event *event);
+	void *userdata;
+};
+
+/* pool_open - create loops and connections, start the loops, dial all connections in parallel.
+ * Returns at once; nothing is up yet. 0 or -errno. The caller's thread must not be a loop's. */
+int pool_open(const struct pool_config *config, struct pool **ret_pool);
+/* pool_wait_up - until n connections are up. 0, -ETIMEDOUT at deadline_ns, or, when every
+ * connection has failed at least once, the first one's error. Not on a loop's thread. */
+int pool_wait_up(struct pool *pool, unsigned int n, int64_t deadline_ns);
+/* pool_set_transfer_max - once FSINFO is known. Any thread. */
+void pool_set_transfer_max(struct pool *pool, uint32_t bytes);
+/* pool_close - stop the loops; every call still outstanding is done with -ECONNABORTED on the
+ * caller's thread; sockets are closed. Takes NULL. Not on a loop's thread. */
+void pool_close(struct pool *pool);
+
+unsigned int pool_n_loops(const struct pool *pool);
+struct loop *pool_loop(struct pool *pool, unsigned int index);
+
+/* pool_submit - send the call. 0: done() follows exactly once, never from within pool_submit().
+ * -EHOSTDOWN: the server is known to be down (soft); -ECONNABORTED: the pool is closing; then
+ * done() is never called. Never blocks. Any thread; fastest on a loop's. */
+int pool_submit(struct pool *pool, struct call *call);
+/* pool_submit_after - the same, delay_ns from now. Only on a loop's thread. */
+int pool_submit_after(struct pool *pool, struct call *call, int64_t delay_ns);
+/* pool_call_wait - submit and wait for done(); the call's done is overwritten. Returns
+ * call->status. results stay readable in copy[0..size). Not on a loop's thread. */
+int pool_call_wait(struct pool *pool, struct call *call, uint8_t *copy, uint32_t size);
+
+enum server_state pool_server_state(const struct pool *pool);
+
+/* One connection as status shows it. A snapshot; fields may be a few microseconds apart. */
+struct conn_info {
+	unsigned int id;
+	enum conn_state state;
+	struct sockaddr_storage local, remote;
+	uint32_t n_outstanding;
+	uint64_t bytes_outstanding;
+	uint64_t bytes_sent, bytes_received;
+	uint64_t calls_done;
+	uint64_t reconnects;
+	uint64_t rate;       /* bytes per second while busy; 0: not measured yet */
+	int64_t rtt_ns;      /* smallest lately, of a small call */
+	int error;           /* errno of the last loss */
+};
+
+struct pool_info {
+	enum server_state server;
+	unsigned int n_connections, n_up;
+	unsigned int n_queued;      /* calls waiting for a connection */
+	uint64_t n_ambiguous;       /* calls that ended with outcome unknown */
+	uint64_t n_bad_replies;
+	uint64_t n_resent;          /* after the loss of a connection */
+	uint64_t n_repeated;        /* because no answer came */
+	uint64_t n_handed_over;     /* calls that went to another loop's connection */
+};
+
+/* pool_info, pool_conn_info - any thread. */
+void pool_info(struct pool *pool, struct pool_info *ret_info);
+void pool_conn_info(struct pool *pool, unsigned int id, struct conn_info *ret_info);
+
+#endif

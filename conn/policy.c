@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* policy - see policy.h. */
+#include "policy.h"
+
+#include "util.h"
+
+/* Assumed of a connection that has not been measured: a gigabit link and a LAN round trip. */
+static const uint64_t RATE_UNKNOWN = 100 * 1000 * 1000;
+static const int64_t RTT_UNKNOWN_NS = 100 * 1000;
+/* Waking another loop costs some 20 us; a connection there must save more than that, and more than
+ * what two measured round trips on one path differ by. */
+static const int64_t HAND_OVER_NS = 150 * 1000;
+static const int64_t FOREVER_NS = INT64_MAX / 4;
+static const uint64_t WINDOW_MAX = 64 << 20;
+static const int64_t SUSPECT_NS = 1 * NS_PER_S;
+static const int64_t FIRST_MOVE_NS = 1 * NS_PER_S;
+static const unsigned int MOVES_MAX = 3;
+static const int64_t IDLE_PROBE_NS = 30 * NS_PER_S;
+
+static int64_t expected_finish_ns(const struct policy_conn *conn, uint64_t cost)
+{
+	uint64_t rate = conn->rate ? conn->rate : RATE_UNKNOWN;
+	int64_t rtt_ns = conn->rtt_ns ? conn->rtt_ns : RTT_UNKNOWN_NS;
+	double ns = ((double)conn->bytes_outstanding + (double)cost) * 1e9 / (double)rate;
+
+	return min_i64(rtt_ns, FOREVER_NS) + (ns < (double)FOREVER_NS ? (int64_t)ns : FOREVER_NS);
+}
+
+bool policy_has_room(const struct policy_conn *conn, uint64_t cost, bool others_up)
+{
+	if (conn->state != CONN_UP || (conn->md && others_up))
+		return false;
+	return conn->bytes_outstanding == 0 || conn->bytes_outstanding + cost <= conn->window;
+}
+
+static bool bulk_conn_is_up(const struct policy_conn *conns, unsigned int n)
+{
+	for (unsigned int i = 0; i < n; i++)
+		if (conns[i].state == CONN_UP && !conns[i].md)
+			return true;
+	return false;
+}
+
+int policy_pick(const struct policy_conn *conns, unsigned int n, enum call_size size,
+		uint64_t cost, unsigned int own_loop, unsigned int turn)
+{
+	bool others_up = size == CALL_BULK && bulk_conn_is_up(conns, n);
+	int64_t best_ns = INT64_MAX;
+	int best = POLICY_QUEUE;
+
+	for (unsigned int k = 0; k < n; k++) {
+		unsigned int i = (k + turn) % n;
+		const struct policy_conn *conn = &conns[i];
+		int64_t finish_ns;
+
+		if (conn->state != CONN_UP)
+			continue;
+		if (size == CALL_BULK && !policy_has_room(conn, cost, others_up))
+			continue;
+		finish_ns = expected_finish_ns(conn, cost);
+		if (conn->loop != own_loop)
+			finish_ns += HAND_OVER_NS;
+		if (finish_ns < best_ns) {
+			best_ns = finish_ns;
+			best = (int)i;
+		}
+	}
+	return best;
+}
+
+uint64_t policy_window(uint64_t rate, int64_t rtt_ns, uint32_t transfer_max, uint32_t configured)
+{
+	uint64_t least = (uint64_t)transfer_max * 2;
+	double carried;
+	uint64_t window;
+
+	if (configured)
+		return configured > least ? configured : least;
+	carried = (double)rate * 2.0 * (double)rtt_ns / 1e9;
+	window = carried < (double)WINDOW_MAX ? (uint64_t)carried : WINDOW_MAX;
+	return window > least ? window : least;
+}
+
+enum policy_fate policy_lost(enum call_class class, bool sent)
+{
+	return sent && class == CALL_OTHER ? POLICY_AMBIGUOUS : POLICY_RESEND;
+}
+
+enum policy_repeat policy_repeat(enum call_class class, enum call_size size, unsigned int n_repeats,
+				 int64_t now_ns, int64_t sent_ns, int64_t timeo_ns,
+				 unsigned int retrans)
+{
+	int64_t waited_ns = now_ns - sent_ns;
+
+	if (class == CALL_IDEMPOTENT && size == CALL_SMALL) {
+		if (n_repeats < MOVES_MAX && waited_ns >= FIRST_MOVE_NS << (2 * n_repeats))
+			return POLICY_REPEAT_ELSEWHERE;
+		return POLICY_WAIT;
+	}
+	if (timeo_ns && n_repeats < retrans && waited_ns >= timeo_ns * (1 + (int64_t)n_repeats))
+		return POLICY_REPEAT_HERE;
+	return POLICY_WAIT;
+}
+
+enum policy_health policy_health(int64_t now_ns, int64_t waiting_since_ns, int64_t idle_since_ns,
+				 int64_t detect_ns)
+{
+	if (!waiting_since_ns)
+		return now_ns - idle_since_ns >= IDLE_PROBE_NS ? POLICY_PROBE : POLICY_HEALTHY;
+	if (now_ns - waiting_since_ns >= detect_ns)
+		return POLICY_DEAD;
+	if (now_ns - waiting_since_ns >= min_i64(SUSPECT_NS, detect_ns / 2))
+		return POLICY_SUSPECT;
+	return POLICY_HEALTHY;
+}
+
+enum server_state policy_server(unsigned int n_up, int64_t now_ns, int64_t no_conn_since_ns,
+				int64_t grace_ns)
+{
+	if (n_up)
+		return SERVER_UP;
+	return now_ns - no_conn_since_ns >= grace_ns ? SERVER_DOWN : SERVER_WAITING;
+}
+
+static int64_t doubling_ns(int64_t first_ns, int64_t last_ns, unsigned int n)
+{
+	return n >= 16 ? last_ns : min_i64(first_ns << n, last_ns);
+}
+
+int64_t policy_backoff_ns(unsigned int n_failures, bool server_up, uint32_t random)
+{
+	int64_t last_ns = (server_up ? 30 : 2) * NS_PER_S;
+	int64_t pause_ns = doubling_ns(100 * NS_PER_MS, last_ns, n_failures);
+
+	return pause_ns / 2 + (int64_t)((double)(pause_ns / 2) * ((double)random / 4294967296.0));
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* policy - what to do: which connection, how healthy, when again, what may be sent twice.
+ *
+ * Pure functions of their arguments: no lock, clock, socket or random source, so that every rule is
+ * a row in a test table. Times are CLOCK_MONOTONIC nanoseconds, given by the caller.
+ *
+ * Ordering over several connections. The server executes what arrives on one connection in any
+ * order it likes, and what arrives on two without any order at all. So nothing here keeps calls in
+ * order: whoever needs B after A submits B when A is done. What the transport does promise is that a
+ * call never runs on a new connection while the old socket may still deliver it: a lost connection
+ * is reset (RST, send queue discarded) before any of its calls is sent again. */
+#ifndef CONN_POLICY_H
+#define CONN_POLICY_H
+
+#include "conn.h"
+
+/* A connection as the choice sees it. */
+struct policy_conn {
+	enum conn_state state;
+	unsigned int loop;          /* that owns it */
+	bool md;                    /* takes no bulk while another can (mdconnect) */
+	uint64_t bytes_outstanding; /* cost of the calls bound to it and not done */
+	uint64_t window;            /* bytes it may have in flight */
+	uint64_t rate;              /* bytes per second; 0: unknown */
+	int64_t rtt_ns;             /* 0: unknown */
+};
+
+enum { POLICY_QUEUE = -1 };
+
+/* policy_pick - the connection that can finish a call of `cost` bytes soonest: what it has
+ * outstanding plus this call over its rate, plus its round trip, plus the price of waking another
+ * loop. Only CONN_UP is eligible. Bulk goes only where the window has room, else POLICY_QUEUE: a
+ * connection takes it when it has. Equal ones are taken in turn, beginning at `turn`. */
+int policy_pick(const struct policy_conn *conns, unsigned int n, enum call_size size,
+		uint64_t cost, unsigned int own_loop, unsigned int turn);
+
+/* policy_has_room - may this connection take a bulk call of cost bytes now? others_up: another
+ * connection that is not md is up. */
+bool policy_has_room(const struct policy_conn *conn, uint64_t cost, bool others_up);
+
+/* policy_window - bytes in flight for a connection: two round trips of what it carries, at least
+ * two transfers so that the next is under way while one is digested. configured: window=, 0: auto. */
+uint64_t policy_window(uint64_t rate, int64_t rtt_ns, uint32_t transfer_max, uint32_t configured);
+
+/* policy_lost - a call's connection is gone; retransmission.md R1. sent: its last byte was handed to
+ * the kernel; a record that was cut is never executed. */
+enum policy_fate { POLICY_RESEND, POLICY_AMBIGUOUS };
+enum policy_fate policy_lost(enum call_class class, bool sent);
+
+/* policy_repeat - a call was sent for the n_repeats + 1st time at sent_ns and has no answer, though its
+ * connection lives: what now? Metadata that may be executed twice goes to another connection after a
+ * second, then four, then sixteen; everything else again on the same one after timeo, then two of
+ * them ..., retrans times, where the server's duplicate request cache knows it. */
+enum policy_repeat { POLICY_WAIT, POLICY_REPEAT_HERE, POLICY_REPEAT_ELSEWHERE };
+enum policy_repeat policy_repeat(enum call_class class, enum call_size size, unsigned int n_repeats,
+				 int64_t now_ns, int64_t sent_ns, int64_t timeo_ns,
+				 unsigned int retrans);
+
+/* policy_health - of a connection that is up or suspect. waiting_since_ns: since when an answer is
+ * owed without a byte coming in; 0: nothing is owed. idle_since_ns: last sign of life. */
+enum policy_health {
+	POLICY_HEALTHY,
+	POLICY_SUSPECT, /* no new work; send a NULL call */
+	POLICY_PROBE,   /* idle for long: send a NULL call */
+	POLICY_DEAD,    /* reset it */
+};
+enum policy_health policy_health(int64_t now_ns, int64_t waiting_since_ns, int64_t idle_since_ns,
+				 int64_t detect_ns);
+
+/* policy_server - the server's state from its connections. no_conn_since_ns: last time one was up
+ * and answering. */
+enum server_state policy_server(unsigned int n_up, int64_t now_ns, int64_t no_conn_since_ns,
+				int64_t grace_ns);
+
+/* policy_backoff_ns - pause before dial number n_failures + 1: 0.1 s doubling to 30 s, or to 2 s while
+ * no connection is up (a server that returns is noticed within that); between half and all of it.
+ * random: 32 uniform bits. */
+int64_t policy_backoff_ns(unsigned int n_failures, bool server_up, uint32_t random);
+
+#endif

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* test_policy - every rule of policy.h as a row. */
+#undef NDEBUG
+#include <assert.h>
+#include <stdio.h>
+
+#include "../../conn/policy.h"
+#include "../../conn/util.h"
+
+enum { K = 1024, M = 1024 * 1024, MB_S = 1000 * 1000, OWN = 0, OTHER_LOOP = 1 };
+static const int64_t MS = 1000 * 1000;
+static const int64_t S = 1000 * 1000 * 1000;
+
+/* ---- which connection -------------------------------------------------------------------- */
+
+struct pick_row {
+	const char *what;
+	struct policy_conn conns[4];
+	unsigned int n;
+	enum call_size size;
+	uint64_t cost;
+	unsigned int turn;
+	int pick;
+};
+
+#define UP(loop_, out, ...) \
+	{ .state = CONN_UP, .loop = (loop_), .bytes_outstanding = (out), .window = 2 * M, ##__VA_ARGS__ }
+#define IDLE(state_) { .state = (state_), .loop = OWN, .window = 2 * M }
+
+static const struct pick_row picks[] = {
+	{ "no connection", { { 0 } }, 0, CALL_SMALL, 200, 0, POLICY_QUEUE },
+	{ "idle, but down", { UP(OWN, M), IDLE(CONN_DOWN) }, 2, CALL_SMALL, 200, 0, 0 },
+	{ "idle, but down, bulk", { UP(OWN, 100), IDLE(CONN_DOWN) }, 2, CALL_BULK, M, 1, 0 },
+	{ "idle, but connecting", { IDLE(CONN_CONNECTING), UP(OWN, M) }, 2, CALL_SMALL, 200, 0, 1 },
+	{ "idle, but suspect", { IDLE(CONN_SUSPECT), UP(OWN, M) }, 2, CALL_SMALL, 200, 0, 1 },
+	{ "all down", { IDLE(CONN_DOWN), IDLE(CONN_DOWN) }, 2, CALL_SMALL, 200, 0, POLICY_QUEUE },
+	{ "all suspect", { IDLE(CONN_SUSPECT) }, 1, CALL_SMALL, 200, 0, POLICY_QUEUE },
+
+	{ "the least outstanding", { UP(OWN, 300 * K), UP(OWN, 200 * K), UP(OWN, 400 * K) }, 3,
+	  CALL_SMALL, 200, 0, 1 },
+	{ "outstanding over rate: the fast one, though it has more",
+	  { UP(OWN, 100 * K, .rate = 10 * MB_S), UP(OWN, 500 * K, .rate = 100 * MB_S) }, 2,
+	  CALL_SMALL, 200, 0, 1 },
+	{ "the call itself counts: bulk goes to the fast one",
+	  { UP(OWN, 0, .rate = MB_S), UP(OWN, M, .rate = 100 * MB_S) }, 2, CALL_BULK, M, 0, 1 },
+	{ "a short round trip", { UP(OWN, 0, .rtt_ns = 20 * MS), UP(OWN, 0, .rtt_ns = MS) }, 2,
+	  CALL_SMALL, 200, 0, 1 },
+	{ "not measured is like a gigabit LAN: before a slow one",
+	  { UP(OWN, 0, .rate = MB_S, .rtt_ns = 20 * MS), UP(OWN, 0) }, 2, CALL_SMALL, 200, 0, 1 },
+
+	{ "equal ones in turn, 0", { UP(OWN, 0), UP(OWN, 0), UP(OWN, 0) }, 3, CALL_SMALL, 200, 0, 0 },
+	{ "equal ones in turn, 1", { UP(OWN, 0), UP(OWN, 0), UP(OWN, 0) }, 3, CALL_SMALL, 200, 1, 1 },
+	{ "equal ones in turn, 2", { UP(OWN, 0), UP(OWN, 0), UP(OWN, 0) }, 3, CALL_SMALL, 200, 2, 2 },
+	{ "equal ones in turn, 3", { UP(OWN, 0), UP(OWN, 0), UP(OWN, 0) }, 3, CALL_SMALL, 200, 3, 0 },
+	{ "the turn wraps", { UP(OWN, 0), UP(OWN, 0) }, 2, CALL_SMALL, 200, UINT32_MAX, 1 },
+
+	{ "one's own loop is cheaper", { UP(OTHER_LOOP, 0), UP(OWN, 1000) }, 2, CALL_SMALL, 200, 0, 1 },
+	{ "but not at any price", { UP(OTHER_LOOP, 0), UP(OWN, 100 * K) }, 2, CALL_SMALL, 200, 0, 0 },
+	{ "another loop's when one's own is down", { UP(OTHER_LOOP, M), IDLE(CONN_DOWN) }, 2,
+	  CALL_SMALL, 200, 0, 0 },
+
+	{ "bulk where the window has room", { UP(OWN, 2 * M), UP(OTHER_LOOP, M) }, 2, CALL_BULK, M,
+	  0, 1 },
+	{ "bulk to the last byte of it", { UP(OWN, M) }, 1, CALL_BULK, M, 0, 0 },
+	{ "bulk waits when it has not", { UP(OWN, M + 1), UP(OTHER_LOOP, 2 * M) }, 2, CALL_BULK, M,
+	  0, POLICY_QUEUE },
+	{ "larger than the window, alone", { UP(OWN, 0) }, 1, CALL_BULK, 4 * M, 0, 0 },
+	{ "larger than the window, not alone", { UP(OWN, 1) }, 1, CALL_BULK, 4 * M, 0,
+	  POLICY_QUEUE },
+	{ "small calls do not ask for room", { UP(OWN, 5 * M) }, 1, CALL_SMALL, 200, 0, 0 },
+
+	{ "md takes no bulk", { UP(OWN, 0, .md = true), UP(OTHER_LOOP, M) }, 2, CALL_BULK, M, 0, 1 },
+	{ "not even when the others are full", { UP(OWN, 0, .md = true), UP(OWN, 2 * M) }, 2,
+	  CALL_BULK, M, 0, POLICY_QUEUE },
+	{ "but when they are down", { UP(OWN, 0, .md = true), IDLE(CONN_DOWN) }, 2, CALL_BULK, M, 0,
+	  0 },
+	{ "or suspect", { UP(OWN, 0, .md = true), IDLE(CONN_SUSPECT) }, 2, CALL_BULK, M, 0, 0 },
+	{ "or md too", { UP(OWN, M, .md = true), UP(OWN, 0, .md = true) }, 2, CALL_BULK, M, 0, 1 },
+	{ "md takes small calls", { UP(OWN, 0, .md = true), UP(OWN, M) }, 2, CALL_SMALL, 200, 0, 0 },
+	{ "md down is no md", { { .state = CONN_DOWN, .md = true }, UP(OWN, 0) }, 2, CALL_BULK, M, 0,
+	  1 },
+
+	{ "numbers out of this world", { UP(OWN, UINT64_MAX, .rate = 1, .rtt_ns = INT64_MAX),
+					 UP(OTHER_LOOP, UINT64_MAX, .rate = 1) }, 2, CALL_SMALL,
+	  UINT64_MAX, 0, 1 },
+};
+
+static void test_pick(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(picks); i++) {
+		const struct pick_row *row = &picks[i];
+		int pick = policy_pick(row->conns, row->n, row->size, row->cost, OWN, row->turn);
+
+		if (pick != row->pick)
+			fprintf(stderr, "%s: %d, not %d\n", row->what, pick, row->pick);
+		assert(pick == row->pick);
+	}
+}
+
+/* What is picked for bulk has room, whatever the numbers. */
+static void test_pick_has_room(void)
+{
+	static const uint64_t outstanding[] = { 0, 1, M, 2 * M, 2 * M + 1 };
+	struct policy_conn conns[3];
+
+	for (unsigned int k = 0; k < 4 * 2 * 5 * 4 * 2 * 5; k++) {
+		unsigned int left = k;
+		int pick;
+
+		for (int i = 0; i < 2; i++) {
+			conns[i] = (struct policy_conn){ .window = 2 * M };
+			conns[i].state = (enum conn_state)(left % 4);
+			left /= 4;
+			conns[i].md = left % 2;
+			left /= 2;
+			conns[i].bytes_outstanding = outstanding[left % 5];
+			left /= 5;
+		}
+		pick = policy_pick(conns, 2, CALL_BULK, M, OWN, 0);
+		for (int i = 0; i < 2; i++) {
+			const struct policy_conn *other = &conns[1 - i];
+			bool others_up = (conns[i].state == CONN_UP && !conns[i].md) ||
+					 (other->state == CONN_UP && !other->md);
+			bool room = policy_has_room(&conns[i], M, others_up);
+
+			assert(pick != i || room);
+			assert(!room || pick >= 0);
+		}
+	}
+}
+
+/* ---- windows ----------------------------------------------------------------------------- */
+
+static const struct {
+	uint64_t rate;
+	int64_t rtt_ns;
+	uint32_t transfer_max, configured;
+	uint64_t window;
+} windows[] = {
+	{ 0, 0, M, 0, 2 * M },                      /* not measured: two transfers */
+	{ 100 * MB_S, 100 * 1000, M, 0, 2 * M },    /* a LAN: 20 KB would do */
+	{ 100 * MB_S, 50 * MS, M, 0, 10 * MB_S },   /* two round trips of what it carries */
+	{ 100 * MB_S, 50 * MS, 64 * K, 0, 10 * MB_S },
+	{ 0, 0, 4096, 0, 8192 },
+	{ 100 * MB_S, 50 * MS, M, 4 * M, 4 * M },   /* window= decides */
+	{ 100 * MB_S, 50 * MS, M, 1000, 2 * M },    /* but never less than two transfers */
+	{ UINT64_MAX, INT64_MAX, M, 0, 64 * M },    /* nor more than 64 MiB by measure */
+	{ 0, 0, UINT32_MAX, 0, 2 * (uint64_t)UINT32_MAX },
+	{ 0, 0, UINT32_MAX, UINT32_MAX, 2 * (uint64_t)UINT32_MAX },
+};
+
+static void test_window(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(windows); i++)
+		assert(policy_window(windows[i].rate, windows[i].rtt_ns, windows[i].transfer_max,
+				     windows[i].configured) == windows[i].window);
+}
+
+/* ---- a lost call ------------------------------------------------------------------------- */
+
+static void test_lost(void)
+{
+	assert(policy_lost(CALL_IDEMPOTENT, false) == POLICY_RESEND);
+	assert(policy_lost(CALL_IDEMPOTENT, true) == POLICY_RESEND);
+	assert(policy_lost(CALL_WRITE, false) == POLICY_RESEND);
+	assert(policy_lost(CALL_WRITE, true) == POLICY_RESEND); /* its socket has been reset */
+	assert(policy_lost(CALL_OTHER, false) == POLICY_RESEND);
+	assert(policy_lost(CALL_OTHER, true) == POLICY_AMBIGUOUS);
+}
+
+/* ---- health ------------------------------------------------------------------------------ */
+
+static const struct {
+	int64_t waiting_ns; /* how long, or 0 */
+	int64_t idle_ns;
+	int64_t detect_ns;
+	enum policy_health health;
+} healths[] = {
+	{ 0, 0, 5000, POLICY_HEALTHY },
+	{ 0, 29999, 5000, POLICY_HEALTHY },
+	{ 0, 30000, 5000, POLICY_PROBE },     /* idle for long: is it still there? */
+	{ 1, 60000, 5000, POLICY_HEALTHY },   /* it was idle, but has been asked just now */
+	{ 999, 999, 5000, POLICY_HEALTHY },
+	{ 1000, 1000, 5000, POLICY_SUSPECT },
+	{ 4999, 4999, 5000, POLICY_SUSPECT },
+	{ 5000, 5000, 5000, POLICY_DEAD },
+	{ 99999, 99999, 5000, POLICY_DEAD },
+	/* A short detect time leaves time for the NULL call all the same. */
+	{ 199, 199, 400, POLICY_HEALTHY },
+	{ 200, 200, 400, POLICY_SUSPECT },
+	{ 400, 400, 400, POLICY_DEAD },
+};
+
+static void test_health(void)
+{
+	int64_t now_ns = 1000 * S;
+
+	for (size_t i = 0; i < ARRAY_SIZE(healths); i++) {
+		int64_t waiting_ns = healths[i].waiting_ns;
+		enum policy_health health =
+			policy_health(now_ns, waiting_ns ? now_ns - waiting_ns * MS : 0,
+				      now_ns - healths[i].idle_ns * MS, healths[i].detect_ns * MS);
+
+		assert(health == healths[i].health);
+	}
+}
+
+static const struct {
+	unsigned int n_up;
+	int64_t away_ns;
+	enum server_state state;
+} servers[] = {
+	{ 1, 0, SERVER_UP },
+	{ 1, 1000, SERVER_UP }, /* one is enough, however long it was away */
+	{ 8, 0, SERVER_UP },
+	{ 0, 0, SERVER_WAITING },
+	{ 0, 29, SERVER_WAITING },
+	{ 0, 30, SERVER_DOWN },
+	{ 0, 1000, SERVER_DOWN },
+};
+
+static void test_server(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(servers); i++)
+		assert(policy_server(servers[i].n_up, 5000 * S, 5000 * S - servers[i].away_ns * S,
+				     30 * S) == servers[i].state);
+}
+
+/* ---- when again -------------------------------------------------------------------------- */
+
+static const struct {
+	unsigned int n_failures;
+	bool server_up;
+	int64_t most_ms; /* half of it at least */
+} backoffs[] = {
+	{ 0, true, 100 },	{ 1, true, 200 },      { 2, true, 400 },
+	{ 8, true, 25600 },	{ 9, true, 30000 },    { 15, true, 30000 },
+	{ 16, true, 30000 },	{ 64, true, 30000 },   { UINT32_MAX, true, 30000 },
+	{ 0, false, 100 },	{ 4, false, 1600 },    { 5, false, 2000 },
+	{ 63, false, 2000 },	{ UINT32_MAX, false, 2000 },
+};
+
+static void test_backoff(void)
+{
+	static const uint32_t randoms[] = { 0, 1, 0x7fffffff, 0x80000000, 0xffffffff };
+
+	for (size_t i = 0; i < ARRAY_SIZE(backoffs); i++) {
+		int64_t most_ns = backoffs[i].most_ms * MS, before = 0;
+
+		for (size_t k = 0; k < ARRAY_SIZE(randoms); k++) {
+			int64_t pause_ns = policy_backoff_ns(backoffs[i].n_failures,
+							     backoffs[i].server_up, randoms[k]);
+
+			assert(pause_ns >= most_ns / 2 && pause_ns <= most_ns);
+			assert(pause_ns >= before);
+			before = pause_ns;
+		}
+		assert(before > most_ns * 9 / 10); /* the jitter uses all of the other half */
+	}
+}
+
+int main(void)
+{
+	test_pick();
+	test_pick_has_room();
+	test_window();
+	test_lost();
+	test_health();
+	test_server();
+	test_backoff();
+	puts("policy: ok");
+	return 0;
+}
