@@ -1,0 +1,501 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* connection - life and health of one TCP connection. Its bytes are in transfer.c.
+ *
+ *   DOWN -> CONNECTING: connection_dial(), from the timer.
+ *   CONNECTING -> UP: the server answered a NULL call.   UP -> SUSPECT: it owes an answer for long.
+ *   SUSPECT -> UP: a byte came.   any -> DOWN: connection_lose(), which resets the socket first.
+ *
+ * connection_set_state() is the only way from one to another. */
+#include "connection.h"
+
+#include <errno.h>
+#include <linux/sockios.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "addr.h"
+#include "call.h"
+#include "loop.h"
+#include "pool.h"
+#include "util.h"
+
+enum { NULL_PROCEDURE = 0, SEND_TAIL = 256 * 1024, ANSWERS_MAX = 16 * 1024 * 1024 };
+
+const char *conn_state_name(enum conn_state state)
+{
+	static const char *const names[] = { "down", "connecting", "up", "suspect" };
+
+	return names[state];
+}
+
+static void connection_set_state(struct connection *conn, enum conn_state state)
+{
+	conn->state = state;
+	/* Sequentially consistent, like n_queued in the pool: whoever queues a call because this
+	 * was not up, and this when it looks for queued calls because it is, do not miss each other. */
+	atomic_store(&conn->load.state, (int)state);
+}
+
+void connection_snapshot(const struct connection *conn, struct policy_conn *ret_conn)
+{
+	const struct conn_load *load = &conn->load;
+
+	*ret_conn = (struct policy_conn){
+		.state = (enum conn_state)atomic_load(&load->state),
+		.loop = loop_index(conn->loop),
+		.md = conn->md,
+		.bytes_outstanding = atomic_load(&load->bytes_outstanding),
+		.window = atomic_load_explicit(&load->window, memory_order_relaxed),
+		.rate = atomic_load_explicit(&load->rate, memory_order_relaxed),
+		.rtt_ns = atomic_load_explicit(&load->rtt_ns, memory_order_relaxed),
+	};
+}
+
+void connection_reserve(struct connection *conn, const struct call *call)
+{
+	atomic_fetch_add(&conn->load.bytes_outstanding, call->cost);
+}
+
+void connection_unreserve(struct connection *conn, const struct call *call)
+{
+	atomic_fetch_sub(&conn->load.bytes_outstanding, call->cost);
+}
+
+void connection_bind(struct connection *conn, struct call *call)
+{
+	transfer_bind(conn, call);
+}
+
+/* ---- the NULL call that proves it works -------------------------------------------------- */
+
+static void probe_done(struct call *call)
+{
+	struct connection *conn = container_of(call, struct connection, probe);
+
+	conn->probing = false;
+	if (call->status) {
+		conn->stop_error = -call->status;
+		conn->stop_reason = "the server refused a NULL call";
+		return;
+	}
+	if (conn->state != CONN_CONNECTING)
+		return;
+	loop_timer_cancel(conn->loop, &conn->timer);
+	conn->n_failures = 0;
+	connection_set_state(conn, CONN_UP);
+	pool_conn_changed(conn->pool, conn, CONN_CONNECTING, 0, NULL, 0);
+}
+
+static void send_probe(struct connection *conn)
+{
+	const struct pool_config *config = pool_config_of(conn->pool);
+	uint32_t room;
+
+	if (conn->probing)
+		return;
+	call_init(&conn->probe);
+	call_begin(&conn->probe, conn->probe_head, sizeof(conn->probe_head), NULL, config->prog,
+		   config->vers, NULL_PROCEDURE, &room);
+	call_end(&conn->probe, 0);
+	call_seal(&conn->probe);
+	conn->probe.done = probe_done;
+	conn->probing = true;
+	connection_reserve(conn, &conn->probe);
+	transfer_bind(conn, &conn->probe);
+}
+
+/* ---- dialling ---------------------------------------------------------------------------- */
+
+static void set_int(int fd, int level, int name, int value)
+{
+	/* Each of these only tunes; a kernel without one is no reason to fail. */
+	setsockopt(fd, level, name, &value, sizeof(value));
+}
+
+static void tune(int fd, const struct pool_config *config)
+{
+	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+	set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, 20);
+	set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, 5);
+	set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
+	set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)(config->detect_ns * 2 / NS_PER_MS));
+	/* Keeps small calls from queueing in the kernel behind megabytes of WRITE. */
+	set_int(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, SEND_TAIL);
+}
+
+/* The port it had before, so that the server's duplicate request cache recognises a call sent
+ * again; else a reserved one; else any. */
+static void bind_source(struct connection *conn, int fd, int family)
+{
+	int error;
+
+	if (conn->local_port && !socket_bind_port(fd, family, conn->local_port))
+		return;
+	conn->local_port = 0;
+	if (!pool_config_of(conn->pool)->resvport)
+		return;
+	error = socket_bind_resvport(fd, family, &conn->local_port);
+	if (error)
+		pool_no_resvport(conn->pool, conn, -error);
+}
+
+static int start_connect(struct connection *conn, const struct pool_addr *addr)
+{
+	const struct sockaddr *sa = (const struct sockaddr *)&addr->sa;
+	int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int error;
+
+	if (fd < 0)
+		return -errno;
+	tune(fd, pool_config_of(conn->pool));
+	bind_source(conn, fd, sa->sa_family);
+	conn->watch.fd = fd;
+	conn->watched = EPOLLIN | EPOLLOUT;
+	error = connect(fd, sa, addr->len) && errno != EINPROGRESS ? -errno : 0;
+	if (!error)
+		error = loop_watch_add(conn->loop, &conn->watch, conn->watched);
+	if (error) {
+		close(fd);
+		conn->watch.fd = -1;
+	}
+	return error;
+}
+
+static void dial_later(struct connection *conn)
+{
+	bool server_up = pool_server_state(conn->pool) == SERVER_UP;
+	int64_t pause_ns = policy_backoff_ns(conn->n_failures++, server_up, (uint32_t)random());
+
+	loop_timer_set(conn->loop, &conn->timer, clock_ns() + pause_ns);
+}
+
+static void dial_failed(struct connection *conn, int error, const char *reason)
+{
+	atomic_store_explicit(&conn->load.error, error, memory_order_relaxed);
+	conn->local_port = 0; /* the path of this port may be the reason */
+	dial_later(conn);
+	pool_conn_changed(conn->pool, conn, CONN_CONNECTING, error, reason, 0);
+	pool_dial_failed(conn->pool, conn->loop);
+}
+
+void connection_dial(struct connection *conn)
+{
+	const struct pool_config *config = pool_config_of(conn->pool);
+	struct pool_addr addr;
+	int error;
+
+	if (conn->state != CONN_DOWN)
+		return;
+	addr = pool_next_address(conn->pool, conn);
+	conn->stop_error = 0;
+	conn->stop_reason = NULL;
+	error = start_connect(conn, &addr);
+	if (error) {
+		dial_failed(conn, -error, NULL);
+		return;
+	}
+	connection_set_state(conn, CONN_CONNECTING);
+	loop_timer_set(conn->loop, &conn->timer, clock_ns() + config->connect_ns);
+}
+
+static int connect_result(struct connection *conn)
+{
+	socklen_t len = sizeof(int);
+	int error = 0;
+
+	if (getsockopt(conn->watch.fd, SOL_SOCKET, SO_ERROR, &error, &len))
+		return -errno;
+	return -error;
+}
+
+static void connected(struct connection *conn)
+{
+	int error = connect_result(conn);
+
+	if (error) {
+		connection_lose(conn, -error, NULL);
+		return;
+	}
+	pool_conn_addresses(conn->pool, conn);
+	conn->last_rx_ns = loop_now_ns(conn->loop);
+	send_probe(conn);
+}
+
+/* ---- losing it --------------------------------------------------------------------------- */
+
+/* RST instead of FIN: what the kernel still holds of our calls is discarded, not delivered later,
+ * and no TIME_WAIT keeps the port. */
+static void reset_socket(struct connection *conn)
+{
+	struct linger discard = { .l_onoff = 1, .l_linger = 0 };
+
+	setsockopt(conn->watch.fd, SOL_SOCKET, SO_LINGER, &discard, sizeof(discard));
+	loop_watch_del(conn->loop, &conn->watch);
+	close(conn->watch.fd);
+	conn->watch.fd = -1;
+}
+
+static void forget_probe(struct connection *conn, struct call_list *calls)
+{
+	if (!conn->probing)
+		return;
+	conn->probing = false;
+	TAILQ_REMOVE(calls, &conn->probe, link);
+}
+
+/* Answers that are here already count. As many as fit into a socket's buffer, for the server may go
+ * on sending. */
+static void take_answers(struct connection *conn)
+{
+	uint64_t before = atomic_load_explicit(&conn->load.bytes_received, memory_order_relaxed);
+
+	while (transfer_receive(conn) > 0)
+		if (atomic_load_explicit(&conn->load.bytes_received, memory_order_relaxed) - before >
+		    ANSWERS_MAX)
+			return;
+}
+
+void connection_lose(struct connection *conn, int error, const char *reason)
+{
+	struct call_list calls = TAILQ_HEAD_INITIALIZER(calls);
+	enum conn_state old = conn->state;
+	unsigned int n_moved;
+
+	if (old == CONN_DOWN)
+		return;
+	connection_set_state(conn, CONN_DOWN);
+	if (old != CONN_CONNECTING && error != EBADMSG)
+		take_answers(conn);
+	reset_socket(conn);
+	transfer_reset(conn, &calls);
+	forget_probe(conn, &calls);
+	if (old == CONN_CONNECTING) {
+		dial_failed(conn, error, reason);
+		return;
+	}
+	atomic_store_explicit(&conn->load.error, error, memory_order_relaxed);
+	atomic_fetch_add_explicit(&conn->load.reconnects, 1, memory_order_relaxed);
+	n_moved = pool_reroute(conn->pool, &calls, error);
+	pool_conn_changed(conn->pool, conn, old, error, reason, n_moved);
+	dial_later(conn);
+}
+
+void connection_drain(struct connection *conn, struct call_list *list)
+{
+	if (conn->state == CONN_DOWN)
+		return;
+	connection_set_state(conn, CONN_DOWN);
+	loop_timer_cancel(conn->loop, &conn->timer);
+	reset_socket(conn);
+	transfer_reset(conn, list);
+	forget_probe(conn, list);
+}
+
+/* ---- events ------------------------------------------------------------------------------ */
+
+static void alive(struct connection *conn)
+{
+	if (conn->state != CONN_SUSPECT || conn->last_rx_ns < loop_now_ns(conn->loop))
+		return;
+	connection_set_state(conn, CONN_UP);
+	pool_conn_changed(conn->pool, conn, CONN_SUSPECT, 0, NULL, 0);
+}
+
+static void socket_ready(struct loop_watch *watch, uint32_t events)
+{
+	struct connection *conn = container_of(watch, struct connection, watch);
+	int error = 0;
+
+	if (conn->state == CONN_CONNECTING && !conn->probing) {
+		connected(conn);
+		return;
+	}
+	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
+		error = transfer_receive(conn);
+		if (error >= 0)
+			alive(conn);
+	}
+	if (error >= 0 && (events & EPOLLOUT))
+		error = transfer_flush(conn);
+	if (error < 0) {
+		connection_lose(conn, -error, conn->stop_reason);
+		return;
+	}
+	pool_pull(conn->pool, conn);
+}
+
+static void flush_ready(struct loop_turn_end *end)
+{
+	struct connection *conn = container_of(end, struct connection, flush);
+	int error;
+
+	/* While EPOLLOUT is awaited the socket is full. */
+	if (conn->watch.fd < 0 || (conn->watched & EPOLLOUT && conn->state != CONN_CONNECTING))
+		return;
+	error = transfer_flush(conn);
+	if (error)
+		connection_lose(conn, -error, NULL);
+}
+
+static void timer_expired(struct loop_timer *timer, int64_t now_ns UNUSED)
+{
+	struct connection *conn = container_of(timer, struct connection, timer);
+
+	if (conn->state == CONN_CONNECTING)
+		connection_lose(conn, ETIMEDOUT, conn->probing ? "connected, but no answer" : NULL);
+	else
+		connection_dial(conn);
+}
+
+/* ---- the tick ---------------------------------------------------------------------------- */
+
+static bool is_expired(const struct call *call, int64_t now_ns)
+{
+	if (call->deadline_ns <= now_ns)
+		return true;
+	return !call->sent && atomic_load_explicit(&call->cancelled, memory_order_relaxed);
+}
+
+/* A sent call that changes things may not be forgotten while its socket could still deliver it. */
+static bool needs_reset(const struct call *call)
+{
+	return call->sent && (call->class != CALL_IDEMPOTENT || !call->sent_ns);
+}
+
+/* True if the connection must be reset to be rid of a call. */
+static bool take_expired(struct connection *conn, struct call_list *from, int64_t now_ns,
+			 struct call_list *expired)
+{
+	struct call *call, *next;
+
+	for (call = TAILQ_FIRST(from); call; call = next) {
+		next = TAILQ_NEXT(call, link);
+		if (call == &conn->probe || !is_expired(call, now_ns))
+			continue;
+		if (needs_reset(call))
+			return true;
+		transfer_unbind(conn, call);
+		call_fail(call, call->deadline_ns <= now_ns ? -ETIMEDOUT : -EINTR);
+		TAILQ_INSERT_TAIL(expired, call, link);
+	}
+	return false;
+}
+
+static void expire(struct connection *conn, int64_t now_ns)
+{
+	struct call_list expired = TAILQ_HEAD_INITIALIZER(expired);
+	struct call *call;
+	bool reset;
+
+	reset = take_expired(conn, &conn->sent, now_ns, &expired);
+	reset = take_expired(conn, &conn->send_queue, now_ns, &expired) || reset;
+	while ((call = TAILQ_FIRST(&expired))) {
+		TAILQ_REMOVE(&expired, call, link);
+		pool_finish(conn->pool, call);
+	}
+	if (reset)
+		connection_lose(conn, ETIMEDOUT, "a call was not answered in time");
+}
+
+/* A server that is alive may still have dropped a call: Ganesha does when a file goes away under it,
+ * knfsd does with duplicates in progress. */
+static void repeat_unanswered(struct connection *conn, int64_t now_ns)
+{
+	const struct pool_config *config = pool_config_of(conn->pool);
+	struct call_list elsewhere = TAILQ_HEAD_INITIALIZER(elsewhere);
+	struct call *call, *next;
+
+	for (call = TAILQ_FIRST(&conn->sent); call; call = next) {
+		next = TAILQ_NEXT(call, link);
+		if (call == &conn->probe || call == conn->placing)
+			continue;
+		switch (policy_repeat(call->class, call->size, call->n_repeats, now_ns,
+				      call->sent_ns, config->timeo_ns, config->retrans)) {
+		case POLICY_WAIT:
+			break;
+		case POLICY_REPEAT_HERE:
+			pool_count_repeat(conn->pool);
+			transfer_repeat(conn, call);
+			break;
+		case POLICY_REPEAT_ELSEWHERE:
+			transfer_unbind(conn, call);
+			TAILQ_INSERT_TAIL(&elsewhere, call, link);
+			break;
+		}
+	}
+	while ((call = TAILQ_FIRST(&elsewhere))) {
+		TAILQ_REMOVE(&elsewhere, call, link);
+		pool_repeat(conn->pool, call);
+	}
+}
+
+/* Nobody can answer a call that is still on its way: while a large WRITE crawls over a slow link, a
+ * silent server is no sign of a dead path. True if the oldest unanswered call has not arrived and
+ * more of it has since the last tick. */
+static bool is_arriving(struct connection *conn)
+{
+	const struct call *oldest = TAILQ_FIRST(&conn->sent);
+	uint64_t before = conn->acked;
+	int unacked;
+
+	if (ioctl(conn->watch.fd, SIOCOUTQ, &unacked) < 0)
+		return false;
+	conn->acked = atomic_load_explicit(&conn->load.bytes_sent, memory_order_relaxed) -
+		      (uint64_t)unacked;
+	return conn->acked > before && (!oldest || oldest->sent_end > conn->acked);
+}
+
+void connection_tick(struct connection *conn, int64_t now_ns)
+{
+	if (conn->state != CONN_UP && conn->state != CONN_SUSPECT)
+		return;
+	expire(conn, now_ns);
+	if (conn->state != CONN_UP && conn->state != CONN_SUSPECT)
+		return;
+	repeat_unanswered(conn, now_ns);
+	if (conn->waiting_since_ns && is_arriving(conn))
+		conn->waiting_since_ns = now_ns;
+	switch (policy_health(now_ns, conn->waiting_since_ns, conn->last_rx_ns,
+			      pool_config_of(conn->pool)->detect_ns)) {
+	case POLICY_HEALTHY:
+		break;
+	case POLICY_SUSPECT:
+		send_probe(conn);
+		if (conn->state == CONN_UP) {
+			connection_set_state(conn, CONN_SUSPECT);
+			pool_conn_changed(conn->pool, conn, CONN_UP, 0, "no answer for a while", 0);
+		}
+		break;
+	case POLICY_PROBE:
+		send_probe(conn);
+		break;
+	case POLICY_DEAD:
+		conn->local_port = 0; /* the path of this port may be the reason */
+		connection_lose(conn, ETIMEDOUT, "silent");
+		break;
+	}
+}
+
+/* ---- making and unmaking ----------------------------------------------------------------- */
+
+int connection_init(struct connection *conn, struct pool *pool, struct loop *loop, unsigned int id)
+{
+	*conn = (struct connection){
+		.pool = pool,
+		.loop = loop,
+		.id = id,
+		.watch = { .fd = -1, .priority = LOOP_FIRST, .ready = socket_ready },
+		.timer = { .expired = timer_expired },
+		.flush = { .run = flush_ready },
+	};
+	return transfer_init(conn);
+}
+
+void connection_deinit(struct connection *conn)
+{
+	closep(&conn->watch.fd);
+	transfer_deinit(conn);
+}

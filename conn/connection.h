@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* connection - one TCP connection to the server: dial, send queue, receive state, health, abort.
+ *
+ * PRIVATE to conn/. It belongs to one loop for good and only that loop's thread touches it, but for
+ * `load`, which every thread may read to choose a connection (relaxed: stale numbers cost balance,
+ * never correctness). The pool above decides what happens to calls; the connection tells it. */
+#ifndef CONN_CONNECTION_H
+#define CONN_CONNECTION_H
+
+#include <stdatomic.h>
+
+#include "conn.h"
+#include "policy.h"
+#include "record.h"
+
+TAILQ_HEAD(call_list, call);
+LIST_HEAD(xid_bucket, call);
+
+enum { XID_BUCKETS = 64 };
+
+/* What other threads see. */
+struct conn_load {
+	_Atomic(int) state;                 /* enum conn_state; written by connection_set_state() */
+	_Atomic(uint64_t) bytes_outstanding; /* also added to by whoever hands a call over */
+	_Atomic(uint32_t) n_outstanding;
+	_Atomic(uint64_t) window;
+	_Atomic(uint64_t) rate;
+	_Atomic(int64_t) rtt_ns;
+	_Atomic(uint64_t) bytes_sent, bytes_received, calls_done, reconnects;
+	_Atomic(int) error;
+};
+
+struct connection {
+	struct pool *pool;
+	struct loop *loop;
+	unsigned int id;
+	bool md;
+	struct conn_load load;
+
+	/* The loop thread's. */
+	enum conn_state state;
+	struct loop_watch watch;      /* fd -1 while CONN_DOWN */
+	uint32_t watched;             /* EPOLL* bits */
+	struct loop_timer timer;      /* CONN_CONNECTING: limit; CONN_DOWN: next dial */
+	unsigned int n_failures;      /* dials since it was last up */
+	unsigned int n_dials;
+	uint16_t local_port;          /* to dial from again; 0: any */
+	struct sockaddr_storage local, remote; /* under the pool's lock for readers elsewhere */
+
+	struct call_list send_queue;  /* bound, the first one sent in part (send_offset bytes) */
+	size_t send_offset;
+	struct call_list sent;        /* wholly sent, unanswered, oldest first */
+	struct xid_bucket by_xid[XID_BUCKETS]; /* both */
+	struct loop_turn_end flush;   /* once per turn in which something was queued */
+	unsigned int n_bulk;          /* bound bulk calls */
+	unsigned int n_placed;        /* bound calls whose reply may be large enough to be placed */
+
+	struct record_reader reader;
+	struct call *placing;         /* whose payload the reader is filling */
+	int stop_error;               /* errno: lose the connection after this message; 0 */
+	const char *stop_reason;
+
+	int64_t waiting_since_ns;     /* an answer is owed and no byte has come since; 0: none owed */
+	int64_t last_rx_ns;
+	uint64_t acked;               /* of load.bytes_sent, by the server's kernel, at the last tick */
+	int64_t rate_since_ns;        /* start of the rate sample; 0: none running */
+	uint64_t rate_bytes;          /* carried since */
+
+	struct call probe;            /* NULL, to come up and to stay up */
+	bool probing;
+	uint8_t probe_head[256];
+};
+
+int connection_init(struct connection *conn, struct pool *pool, struct loop *loop, unsigned int id);
+/* connection_deinit - the loop has stopped; no calls left. */
+void connection_deinit(struct connection *conn);
+
+/* connection_dial - from CONN_DOWN, now. */
+void connection_dial(struct connection *conn);
+/* connection_lose - reset the socket (RST, so that nothing of it is delivered later), give its calls
+ * back to the pool, dial again after a pause. error: errno; reason: static text. */
+void connection_lose(struct connection *conn, int error, const char *reason);
+/* connection_reserve - count a call that is about to be bound; any thread. */
+void connection_reserve(struct connection *conn, const struct call *call);
+void connection_unreserve(struct connection *conn, const struct call *call);
+/* connection_bind - queue a reserved call; it leaves at the end of the turn. CONN_UP only. */
+void connection_bind(struct connection *conn, struct call *call);
+/* connection_tick - health and deadlines; about four times a second while anything is bound. */
+void connection_tick(struct connection *conn, int64_t now_ns);
+/* connection_drain - move every bound call to *list, as at the end of the pool. */
+void connection_drain(struct connection *conn, struct call_list *list);
+void connection_snapshot(const struct connection *conn, struct policy_conn *ret_conn);
+
+/* Between connection.c (life and health) and transfer.c (bytes). */
+
+/* transfer_init, transfer_deinit - queues and receive buffer. 0 or -errno. */
+int transfer_init(struct connection *conn);
+void transfer_deinit(struct connection *conn);
+/* transfer_receive - take what the socket has. 1 if it may have more, 0, or -errno with
+ * conn->stop_reason set. */
+int transfer_receive(struct connection *conn);
+/* transfer_bind - as connection_bind(), in any state with a socket. */
+void transfer_bind(struct connection *conn, struct call *call);
+/* transfer_unbind - forget a bound call. Not one that was sent in part. */
+void transfer_unbind(struct connection *conn, struct call *call);
+/* transfer_repeat - queue a wholly sent call again. */
+void transfer_repeat(struct connection *conn, struct call *call);
+/* transfer_flush - send what is queued; asks for EPOLLOUT when the socket is full. */
+int transfer_flush(struct connection *conn);
+/* transfer_reset - the socket is gone: move all calls to *list, start a new stream. */
+void transfer_reset(struct connection *conn, struct call_list *list);
+
+#endif

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* pool (private half) - what a connection tells the pool and asks of it. All on the thread of the
+ * connection's loop. The public half is conn.h. */
+#ifndef CONN_POOL_H
+#define CONN_POOL_H
+
+#include "conn.h"
+#include "connection.h"
+
+/* pool_config_of - constant while the pool lives, but for the addresses. */
+const struct pool_config *pool_config_of(const struct pool *pool);
+uint32_t pool_transfer_max(const struct pool *pool);
+/* pool_next_address - where to dial now: the addresses in turn. Sets conn->remote. */
+struct pool_addr pool_next_address(struct pool *pool, struct connection *conn);
+/* pool_dial_failed - have the host name resolved again, at most every few seconds. */
+void pool_dial_failed(struct pool *pool, struct loop *loop);
+
+/* pool_conn_changed - conn->state changed; error and reason as for connection_lose(), n_moved its
+ * calls that went elsewhere. */
+void pool_conn_changed(struct pool *pool, struct connection *conn, enum conn_state old, int error,
+		       const char *reason, unsigned int n_moved);
+/* pool_conn_addresses - record the socket's names for pool_conn_info(). */
+void pool_conn_addresses(struct pool *pool, struct connection *conn);
+/* pool_pull - bind queued calls to conn while it has room. */
+void pool_pull(struct pool *pool, struct connection *conn);
+/* pool_reroute - the calls of a connection lost by error: sent again elsewhere, parked, or failed as
+ * ambiguous. One whose reply seems to be what breaks connection after connection (EBADMSG) ends
+ * with -EIO. Returns how many go on. Empties the list. */
+unsigned int pool_reroute(struct pool *pool, struct call_list *calls, int error);
+/* pool_repeat - send an unbound idempotent call again, anywhere. */
+void pool_repeat(struct pool *pool, struct call *call);
+void pool_count_repeat(struct pool *pool);
+/* pool_finish - call->status is set: let go of the call and run done(). */
+void pool_finish(struct pool *pool, struct call *call);
+void pool_bad_reply(struct pool *pool, struct connection *conn, const char *what);
+void pool_no_resvport(struct pool *pool, struct connection *conn, int error);
+
+#endif
