@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* option_parser - one parse of one command line, shared by options.c (the words around the options)
+ * and option_word.c (the options). Private to the two. */
+#ifndef FUSE_OPTION_PARSER_H
+#define FUSE_OPTION_PARSER_H
+
+#include "option_table.h"
+
+enum { MAX_UNKNOWN = 16, MAX_WORDS = 3, WORD_SHOWN = 100 };
+
+/* A word that will be an error unless a later one replaces it. */
+struct refusal {
+	enum message_id id; /* MSG_NONE: nothing to refuse */
+	unsigned int order;
+	char word[WORD_SHOWN + 1];
+};
+
+struct parser {
+	struct option_draft draft;
+	struct message *error;
+	struct refusal refusals[OPTION_TABLE_MAX]; /* by row */
+	bool seen[OPTION_TABLE_MAX];               /* ignored ones are told of once */
+	char unknown[MAX_UNKNOWN][WORD_SHOWN + 1];
+	unsigned int n_unknown, order;
+	const char *words[MAX_WORDS]; /* SOURCE, MOUNTPOINT, one too many */
+	unsigned int n_words;
+	bool help, version;
+};
+
+/* All return 0, or -EINVAL or -ENOMEM with *parser->error set. */
+
+/* option_apply_defaults - the table's initial values. */
+int option_apply_defaults(struct parser *parser);
+/* option_parse_list - "nconnect=8,ro": every word, from left to right. */
+int option_parse_list(struct parser *parser, const char *list);
+/* option_apply - one option; value is NULL for a word without one. */
+int option_apply(struct parser *parser, const struct option_row *row, const char *value);
+/* option_check_unknown, option_check_refusals - once all words were parsed: is one of those that
+ * were only remembered an error? */
+int option_check_unknown(struct parser *parser);
+int option_check_refusals(struct parser *parser);
+
+/* option_add_note - for options_log_notes(). */
+void option_add_note(struct options *options, enum message_id id, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+#endif

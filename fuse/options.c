@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* options - from argv to struct options, in four steps:
+ *
+ *   1. defaults: the table's `initial` texts, through the same parser as the user's;
+ *   2. words: getopt_long(3) sorts flags from SOURCE and MOUNTPOINT, -o lists are split and each
+ *      option stored in a draft, from left to right (option_word.c);
+ *   3. refusals: unknown words and refused ones that no later word replaced are the error;
+ *   4. completion: what depends on several options, conflicts first.
+ *
+ * One thread, before any other exists (getopt). */
+#include <errno.h>
+#include <getopt.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../conn/util.h"
+#include "option_parser.h"
+
+/* ---- the command line -------------------------------------------------------------------- */
+
+static int usage_error(struct parser *parser, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+static int usage_error(struct parser *parser, const char *format, ...)
+{
+	char text[256];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	message_set(parser->error, MSG_USAGE, "%s", text);
+	message_try(parser->error, "fusenfs --help");
+	return -EINVAL;
+}
+
+enum { LONG_LOG_LEVEL = 256, LONG_LATER };
+
+static const struct option long_options[] = {
+	{ "foreground", no_argument, NULL, 'f' },
+	{ "debug", no_argument, NULL, 'd' },
+	{ "quiet", no_argument, NULL, 'q' },
+	{ "sloppy", no_argument, NULL, 's' },
+	{ "help", no_argument, NULL, 'h' },
+	{ "version", no_argument, NULL, 'V' },
+	{ "options", required_argument, NULL, 'o' },
+	{ "log-level", required_argument, NULL, LONG_LOG_LEVEL },
+	{ "log-format", required_argument, NULL, LONG_LATER },
+	{ "config", required_argument, NULL, LONG_LATER },
+	{ NULL, 0, NULL, 0 },
+};
+
+static void add_argument(struct parser *parser, const char *word)
+{
+	if (parser->n_words < MAX_WORDS)
+		parser->words[parser->n_words++] = word;
+}
+
+static int parse_flag(struct parser *parser, int flag, int argc, char **argv)
+{
+	struct options *options = &parser->draft.options;
+	static const char log_name[] = "log";
+
+	switch (flag) {
+	case 1: /* not a flag: '-' in the flags string, whatever POSIXLY_CORRECT says */
+		add_argument(parser, optarg);
+		return 0;
+	case 'f': options->foreground = true; return 0;
+	case 'd': options->debug = true; return 0;
+	case 'q': options->quiet = true; return 0;
+	case 's': options->sloppy = true; return 0;
+	case 'h': parser->help = true; return 0;
+	case 'V': parser->version = true; return 0;
+	case 'o':
+		return option_parse_list(parser, optarg);
+	case LONG_LOG_LEVEL:
+		return option_apply(parser, option_find(log_name, strlen(log_name)), optarg);
+	case LONG_LATER:
+		message_set(parser->error, MSG_OPTION_UNSUPPORTED, "%.*s is not supported yet",
+			    WORD_SHOWN, argv[optind - 1]);
+		return -EINVAL;
+	case ':':
+		return usage_error(parser, "%.*s needs an argument", WORD_SHOWN, argv[optind - 1]);
+	default:
+		if (optopt > 0 && optopt < 256)
+			return usage_error(parser, "unknown flag -%c", optopt);
+		return usage_error(parser, "unknown flag %.*s", WORD_SHOWN,
+				   optind > 0 && optind <= argc ? argv[optind - 1] : "");
+	}
+}
+
+static int parse_arguments(struct parser *parser, int argc, char **argv)
+{
+	int flag;
+
+	optind = 0; /* start again, GNU's way */
+	opterr = 0;
+	while ((flag = getopt_long(argc, argv, "-:fdqshVo:", long_options, NULL)) != -1) {
+		int error = parse_flag(parser, flag, argc, argv);
+
+		if (error)
+			return error;
+	}
+	for (int i = optind; i < argc; i++)
+		add_argument(parser, argv[i]);
+	return 0;
+}
+
+/* ---- completion -------------------------------------------------------------------------- */
+
+static int conflict(struct parser *parser, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+static int conflict(struct parser *parser, const char *format, ...)
+{
+	char text[256];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	message_set(parser->error, MSG_OPTION_CONFLICT, "%s", text);
+	return -EINVAL;
+}
+
+static int complete_connections(struct parser *parser, const struct options_env *env)
+{
+	struct option_draft *draft = &parser->draft;
+	struct options *options = &draft->options;
+	unsigned int cpus = env->n_cpus > 2 ? env->n_cpus : 2;
+
+	if (options->minconnect > options->nconnect)
+		return conflict(parser, "minconnect=%u exceeds nconnect=%u", options->minconnect,
+				options->nconnect);
+	if (draft->mdconnect_given && options->mdconnect && options->mdconnect >= options->nconnect)
+		return conflict(parser, "mdconnect=%u leaves no connection of nconnect=%u for data",
+				options->mdconnect, options->nconnect);
+	if (!draft->mdconnect_given)
+		options->mdconnect = options->nconnect >= 3 ? 1 : 0;
+	if (draft->max_threads_given)
+		options->n_loops = draft->max_threads;
+	else
+		options->n_loops = (uint32_t)min_size(POOL_MAX_LOOPS,
+						      min_size(options->nconnect, cpus));
+	if (options->nconnect > 16)
+		option_add_note(options, MSG_MANY_CONNECTIONS,
+			 "nconnect=%u: more than the 16 of the kernel client; servers limit "
+			 "connections per client", options->nconnect);
+	return 0;
+}
+
+static bool is_v6(enum transport transport)
+{
+	return transport == TRANSPORT_TCP6 || transport == TRANSPORT_UDP6;
+}
+
+/* Rule 5 of options.md. */
+static enum mount_transport pick_mount_transport(const struct option_draft *draft)
+{
+	if (draft->mountproto == TRANSPORT_UDP || draft->mountproto == TRANSPORT_UDP6)
+		return MOUNT_UDP;
+	if (draft->mountproto != TRANSPORT_UNSET || draft->proto != TRANSPORT_UNSET)
+		return MOUNT_TCP;
+	return MOUNT_DISCOVER;
+}
+
+static int complete_network(struct parser *parser)
+{
+	struct option_draft *draft = &parser->draft;
+	struct options *options = &draft->options;
+
+	if (is_v6(draft->proto) || is_v6(draft->mountproto)) {
+		if (options->family == AF_INET)
+			return conflict(parser, "family=4 and %s contradict each other",
+					draft->proto == TRANSPORT_TCP6 ? "proto=tcp6" :
+					draft->mountproto == TRANSPORT_UDP6 ? "mountproto=udp6" :
+					"mountproto=tcp6");
+		options->family = AF_INET6;
+	}
+	options->mount_transport = pick_mount_transport(draft);
+	if (draft->port_given && options->source.port && draft->port != options->source.port)
+		return conflict(parser,
+				"port=%u contradicts port %u in the source",
+				draft->port, options->source.port);
+	options->port = options->source.port ? options->source.port : (uint16_t)draft->port;
+	options->mountport = (uint16_t)draft->mountport;
+	return 0;
+}
+
+static void complete_times(struct option_draft *draft)
+{
+	struct options *options = &draft->options;
+	int64_t all_tries = options->timeo_ns * (options->retrans + 1);
+
+	options->soft_deadline_ns = draft->optimeo_given ? draft->optimeo_ns :
+							   min_i64(all_tries, 30 * NS_PER_S);
+	options->stage_ns = min_i64(5 * NS_PER_S, options->mounttimeo_ns);
+}
+
+static int complete_permissions(struct parser *parser, const struct options_env *env)
+{
+	struct option_draft *draft = &parser->draft;
+	struct options *options = &draft->options;
+
+	if (options->perm == PERM_SERVER && draft->default_permissions_given)
+		return conflict(parser,
+				"perm=server and default_permissions contradict each other");
+	if (!options->allow_other_given)
+		options->allow_other = env->root;
+	if (!draft->default_permissions_given)
+		options->default_permissions = options->allow_other && options->perm != PERM_SERVER;
+	return 0;
+}
+
+static int complete_names(struct parser *parser)
+{
+	struct options *options = &parser->draft.options;
+
+	options->mountpoint = strdup(parser->words[1]);
+	if (!options->fsname)
+		options->fsname = strdup(options->source.text);
+	if (!options->subtype)
+		options->subtype = strdup("fusenfs");
+	if (options->mountpoint && options->fsname && options->subtype)
+		return 0;
+	message_set(parser->error, MSG_NO_MEMORY, "out of memory");
+	return -ENOMEM;
+}
+
+static int options_complete(struct parser *parser, const struct options_env *env)
+{
+	struct option_draft *draft = &parser->draft;
+	struct options *options = &draft->options;
+	int error;
+
+	complete_times(draft);
+	if (options->debug) {
+		options->foreground = true;
+		if (!draft->log_given)
+			options->log_level = LEVEL_DEBUG;
+	}
+	if (draft->lock == LOCK_REMOTE ||
+	    (draft->lock == LOCK_UNSET && draft->local_lock == LOCAL_LOCK_NONE))
+		option_add_note(options, MSG_OPTION_IGNORED,
+			 "option '%s' has no effect in fusenfs: locks are local to this host",
+			 draft->lock == LOCK_REMOTE ? "lock" : "local_lock=none");
+	error = complete_connections(parser, env);
+	if (!error)
+		error = complete_network(parser);
+	if (!error)
+		error = complete_permissions(parser, env);
+	if (!error)
+		error = complete_names(parser);
+	return error;
+}
+
+/* ---- the words --------------------------------------------------------------------------- */
+
+static bool is_later_command(const char *word)
+{
+	static const char *const names[] = {
+		"status", "top", "stats", "trace", "health", "set",
+		"umount", "doctor", "bench", "exports", "fstab", "unit",
+	};
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(names); i++)
+		if (strcmp(names[i], word) == 0)
+			return true;
+	return false;
+}
+
+static bool is_command(const char *word)
+{
+	return strcmp(word, "help") == 0 || is_later_command(word);
+}
+
+/* "help", "help options": true, with *ret_error 0 or what is wrong with it. */
+static bool help_command(struct parser *parser, int *ret_error)
+{
+	struct options *options = &parser->draft.options;
+
+	if (!parser->n_words || strcmp(parser->words[0], "help") != 0)
+		return false;
+	*ret_error = 0;
+	if (parser->n_words == 1)
+		options->command = COMMAND_HELP;
+	else if (parser->n_words == 2 && strcmp(parser->words[1], "options") == 0)
+		options->command = COMMAND_HELP_OPTIONS;
+	else
+		*ret_error = usage_error(parser, "no help on '%.*s' yet", WORD_SHOWN,
+					 parser->words[1]);
+	return true;
+}
+
+static int parse_words(struct parser *parser)
+{
+	struct source swapped;
+	struct message ignored;
+	int error;
+
+	if (!parser->n_words)
+		return usage_error(parser, "no SERVER:/EXPORT and no mount point given");
+	if (is_later_command(parser->words[0])) {
+		message_set(parser->error, MSG_OPTION_UNSUPPORTED,
+			    "command '%s' is not supported yet", parser->words[0]);
+		return -EINVAL;
+	}
+	if (parser->n_words > 2)
+		return usage_error(parser, "'%.*s' is one word too many", WORD_SHOWN,
+				   parser->words[2]);
+	error = source_parse(parser->words[0], &parser->draft.options.source, parser->error);
+	if (error && parser->n_words == 2 &&
+	    !source_parse(parser->words[1], &swapped, &ignored)) {
+		source_deinit(&swapped);
+		parser->error->n_tries = 0;
+		message_try(parser->error, "fusenfs %s %s", parser->words[1], parser->words[0]);
+	}
+	if (error)
+		return error;
+	if (parser->n_words < 2 || !*parser->words[1])
+		return usage_error(parser, "no mount point given");
+	return 0;
+}
+
+static int parse(struct parser *parser, int argc, char **argv, const struct options_env *env)
+{
+	int error = option_apply_defaults(parser);
+
+	if (error)
+		return error;
+	parser->draft.lock = LOCK_UNSET; /* nolock, the default, is not an explicit one */
+	error = parse_arguments(parser, argc, argv);
+	if (parser->help || parser->version) {
+		parser->draft.options.command = parser->help ? COMMAND_HELP : COMMAND_VERSION;
+		return 0;
+	}
+	if (error || help_command(parser, &error))
+		return error;
+	error = option_check_unknown(parser);
+	if (!error)
+		error = option_check_refusals(parser);
+	if (!error)
+		error = parse_words(parser);
+	if (!error)
+		error = options_complete(parser, env);
+	return error;
+}
+
+int options_parse_env(int argc, char **argv, const struct options_env *env,
+		      struct options *ret_options, struct message *ret_error)
+{
+	cleanup(freep) struct parser *parser = calloc(1, sizeof(*parser));
+	bool quiet;
+	int error;
+
+	if (!parser) {
+		message_set(ret_error, MSG_NO_MEMORY, "out of memory");
+		*ret_options = (struct options){ 0 };
+		return -ENOMEM;
+	}
+	parser->error = ret_error;
+	error = parse(parser, argc, argv, env);
+	if (error) {
+		if (parser->n_words >= 2 && !is_command(parser->words[0]))
+			message_action(ret_error, "mount %s on %s", parser->words[0],
+				       parser->words[1]);
+		quiet = parser->draft.options.quiet;
+		options_deinit(&parser->draft.options);
+		*ret_options = (struct options){ .quiet = quiet };
+		return error;
+	}
+	*ret_options = parser->draft.options;
+	return 0;
+}
+
+int options_parse(int argc, char **argv, struct options *ret_options, struct message *ret_error)
+{
+	struct options_env env = { .root = geteuid() == 0, .n_cpus = 1 };
+	cpu_set_t cpus;
+
+	if (!sched_getaffinity(0, sizeof(cpus), &cpus))
+		env.n_cpus = (unsigned int)CPU_COUNT(&cpus);
+	return options_parse_env(argc, argv, &env, ret_options, ret_error);
+}
+
+void options_deinit(struct options *options)
+{
+	source_deinit(&options->source);
+	free(options->mountpoint);
+	free(options->fsname);
+	free(options->subtype);
+	options->mountpoint = options->fsname = options->subtype = NULL;
+}
+
+/* ---- what others need of them ------------------------------------------------------------ */
+
+void options_log_notes(const struct options *options)
+{
+	for (unsigned int i = 0; i < options->n_notes; i++) {
+		const struct options_note *note = &options->notes[i];
+
+		if (message_severity(note->id) == SEVERITY_WARNING)
+			log_warn(note->id, "%s", note->text);
+		else
+			log_info(note->id, "%s", note->text);
+	}
+}
+
+void options_action(const struct options *options, struct message *message)
+{
+	message_action(message, "mount %s on %s", options->source.text, options->mountpoint);
+}
+
+void options_mount_query(const struct options *options, struct mount_query *ret_query)
+{
+	*ret_query = (struct mount_query){
+		.host = options->source.host,
+		.path = options->source.path,
+		.family = options->family,
+		.nfs_port = options->port,
+		.mount_port = options->mountport,
+		.mount_transport = options->mount_transport,
+		.mount_vers = options->mountvers,
+		.resvport = options->resvport,
+		.stage_ns = options->stage_ns,
+	};
+}
+
+/* ",name=value" with ',' and '\' escaped, as fuse_opt_parse(3) takes it apart again. */
+static void put_escaped(FILE *stream, const char *name, const char *value)
+{
+	fprintf(stream, ",%s=", name);
+	for (; *value; value++) {
+		if (*value == ',' || *value == '\\')
+			fputc('\\', stream);
+		fputc(*value, stream);
+	}
+}
+
+char *options_fuse(const struct options *options)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *stream = open_memstream(&text, &size);
+
+	if (!stream)
+		return NULL;
+	fprintf(stream, "%s,%s,%s,%s%s%s%s", options->ro ? "ro" : "rw",
+		options->nosuid ? "nosuid" : "suid", options->nodev ? "nodev" : "dev",
+		options->noexec ? "noexec" : "exec", options->noatime ? ",noatime" : "",
+		options->allow_other ? ",allow_other" : "",
+		options->default_permissions ? ",default_permissions" : "");
+	if (options->max_read)
+		fprintf(stream, ",max_read=%u", options->max_read);
+	put_escaped(stream, "fsname", options->fsname);
+	put_escaped(stream, "subtype", options->subtype);
+	if (fclose(stream)) {
+		free(text);
+		return NULL;
+	}
+	return text;
+}

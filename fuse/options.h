@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* options - the command line, into one struct that is constant from then on.
+ *
+ *	fusenfs [-f] [-d] [-q] [-s] [-o OPTION[,OPTION...]]... SOURCE MOUNTPOINT
+ *	fusenfs -h | -V | help [options]
+ *
+ * One table (option_table.c) holds every option of ref/options.md: how its value is written, its
+ * default and range, whether it can change on a running mount, and what becomes of it. The parser,
+ * `fusenfs help options` and --help are read from it. An option is one of
+ *   honoured   parsed into a field below; the program does what it says;
+ *   generic    of mount(8), accepted silently: it has no effect inside a daemon;
+ *   ignored    accepted with one warning, option-ignored;
+ *   refused    known, not built: an error. Nothing is parsed and then silently dropped.
+ *
+ * Words of one slot ({soft, softerr, hard}, {proto, tcp, udp, rdma}, any option with itself): the
+ * rightmost wins without a message, so a refused word that was overridden does no harm. Syntax and
+ * range of every word are checked all the same.
+ *
+ * In -o, "\," is a comma inside a value and "\\" a backslash. */
+#ifndef FUSE_OPTIONS_H
+#define FUSE_OPTIONS_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#include "../conn/mount.h"
+#include "log.h"
+#include "message.h"
+
+/* What the words ask for. */
+enum command {
+	COMMAND_MOUNT,
+	COMMAND_HELP,         /* options_print_help() */
+	COMMAND_HELP_OPTIONS, /* options_print_table() */
+	COMMAND_VERSION,
+};
+
+/* The server does not answer: what a call gets once the soft deadline has passed. */
+enum down_policy {
+	DOWN_SOFTERR, /* ETIMEDOUT */
+	DOWN_SOFT,    /* EIO */
+	DOWN_HARD,    /* it waits, interruptible */
+};
+
+enum lookupcache { LOOKUPCACHE_ALL, LOOKUPCACHE_POSITIVE, LOOKUPCACHE_NONE };
+enum rdirplus { RDIRPLUS_AUTO, RDIRPLUS_NONE, RDIRPLUS_FORCE };
+enum sec_flavor { SEC_SYS, SEC_NONE };
+enum perm_mode { PERM_LOCAL, PERM_SERVER };
+
+enum { OPTIONS_MAX_NOTES = 16, OPTIONS_NOTE_MAX = 160 };
+#define READAHEAD_AUTO INT64_C(-1)
+
+/* Something to say once logging works: a warning or a notice, by its id's severity. */
+struct options_note {
+	enum message_id id;
+	char text[OPTIONS_NOTE_MAX];
+};
+
+/* NFS server and path, taken from SOURCE. */
+struct source {
+	char *text;    /* as typed; what /proc/mounts shows */
+	char *host;    /* name or literal, without brackets; an IPv6 literal may have a %scope */
+	char *path;    /* begins with '/', no '/' at its end but in "/" */
+	uint16_t port; /* of an nfs:// source; 0: none given */
+};
+
+struct options {
+	enum command command;
+	struct source source;
+	char *mountpoint;        /* as typed */
+	bool foreground;         /* -f or debug */
+	bool debug;              /* -d, -o debug: level debug, foreground */
+	bool quiet;              /* -q */
+	bool sloppy;
+	enum log_level log_level;
+
+	/* Connections. */
+	uint32_t nconnect;       /* 1..64 */
+	uint32_t minconnect;     /* 1..nconnect */
+	uint32_t mdconnect;      /* 0..nconnect - 1 */
+	uint32_t n_loops;        /* max_threads, or min(nconnect, max(2, CPUs), 16) */
+	uint64_t window;         /* bytes in flight per connection; 0: measured */
+	bool resvport;           /* wanted; falls back without a word */
+
+	/* Ports and transports. */
+	int family;              /* AF_UNSPEC, AF_INET or AF_INET6 */
+	uint16_t port;           /* NFS; 0: portmapper, else 2049. From port= or nfs:// */
+	uint16_t mountport;      /* 0: portmapper */
+	uint32_t mountvers;      /* 3 */
+	enum mount_transport mount_transport; /* rule 5 of options.md applied */
+
+	/* Protocol. */
+	uint32_t rsize, wsize;   /* Linux rounding applied; 0: as FSINFO prefers, at most 1 MiB */
+	uint32_t readdirsize;
+	enum rdirplus rdirplus;
+	uint32_t namlen;         /* 0: PATHCONF */
+	enum sec_flavor sec;
+	bool fixed_uid, fixed_gid; /* uid=, gid=: this one instead of the caller's */
+	uint32_t uid, gid;
+	uint32_t maxgroups;      /* supplementary groups sent, 0..16 */
+
+	/* Time. All _ns. */
+	enum down_policy down;
+	int64_t timeo_ns;
+	uint32_t retrans;
+	int64_t soft_deadline_ns; /* optimeo, or min(timeo * (retrans + 1), 30 s) */
+	int64_t detect_ns;
+	int64_t mounttimeo_ns;
+	int64_t stage_ns;        /* of each network stage: min(5 s, mounttimeo) */
+	int64_t umounttimeo_ns;
+	int64_t retry_ns;        /* keep trying to mount for so long; 0: one attempt */
+	bool intr;
+
+	/* Caches and data. */
+	bool noac;
+	int64_t acregmin_ns, acregmax_ns, acdirmin_ns, acdirmax_ns;
+	enum lookupcache lookupcache;
+	bool cto;
+	bool sync;               /* sync, or implied by noac */
+	int64_t readahead;       /* bytes; 0: off; READAHEAD_AUTO */
+	uint64_t wbuf;           /* bytes of write data held */
+
+	/* FUSE and mount(2). */
+	bool ro, nosuid, nodev, noexec, noatime;
+	bool allow_other;        /* computed: on for root */
+	bool allow_other_given;
+	bool default_permissions; /* computed: on with allow_other, off with perm=server */
+	enum perm_mode perm;
+	uint32_t max_background; /* 0: computed by whoever knows better */
+	uint32_t max_read;       /* 0: computed */
+	char *fsname;            /* source.text unless given */
+	char *subtype;           /* "fusenfs" unless given */
+	bool nonempty, overmount;
+
+	struct options_note notes[OPTIONS_MAX_NOTES];
+	unsigned int n_notes;
+};
+
+/* What defaults depend on. */
+struct options_env {
+	bool root;           /* effective uid 0 */
+	unsigned int n_cpus; /* that this process may run on */
+};
+
+/* options_parse - 0: *ret_options is filled in, options_deinit() later. -EINVAL or -ENOMEM: it is
+ * not, and *ret_error says why (exit code by message_exit_code()). Reads no file, touches no
+ * network and no mount point. quiet is set in *ret_options even on failure. */
+int options_parse(int argc, char **argv, struct options *ret_options, struct message *ret_error);
+/* options_parse_env - the same, for a given environment. */
+int options_parse_env(int argc, char **argv, const struct options_env *env,
+		      struct options *ret_options, struct message *ret_error);
+void options_deinit(struct options *options);
+
+/* options_log_notes - what the parser wanted said, through log.h. */
+void options_log_notes(const struct options *options);
+
+/* options_action - fill in the message's action: "mount SOURCE on MOUNTPOINT". */
+void options_action(const struct options *options, struct message *message);
+
+/* options_mount_query - the network half of the preflight as these options want it;
+ * strings are borrowed from options. deadline_ns is left 0. */
+void options_mount_query(const struct options *options, struct mount_query *ret_query);
+
+/* options_fuse - the -o value for fuse_session_new(): ro, nosuid, fsname and the like, escaped as
+ * libfuse wants it. A string to free, or NULL without memory. */
+char *options_fuse(const struct options *options);
+
+/* The two help texts, both read from the table. */
+void options_print_help(FILE *stream);
+void options_print_table(FILE *stream);
+
+/* source_parse - SERVER:/PATH, [V6ADDR]:/PATH or nfs://SERVER[:PORT]/PATH. 0 or -EINVAL with the
+ * reason. *ret_source is written on success only. */
+int source_parse(const char *text, struct source *ret_source, struct message *ret_error);
+void source_deinit(struct source *source);
+
+#endif

@@ -1,0 +1,922 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* test_options - the command line as tables: sources, values and ranges, the rules of
+ * ref/options.md section 6, what is refused, and the help against the table. */
+#undef NDEBUG
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../conn/util.h"
+#include "../../fuse/option_table.h"
+#include "../../fuse/options.h"
+#include "../../fuse/words.h"
+
+#define S NS_PER_S
+#define MS NS_PER_MS
+
+static const struct options_env root_env = { .root = true, .n_cpus = 4 };
+static const struct options_env user_env = { .root = false, .n_cpus = 1 };
+
+/* ---- helpers ----------------------------------------------------------------------------- */
+
+enum { MAX_ARGS = 16 };
+
+/* A command line in one string; words are split at blanks. */
+static int parse_line(const char *line, const struct options_env *env, struct options *options,
+		      struct message *error)
+{
+	char *copy = strdup(line), *rest = copy, *word;
+	char *argv[MAX_ARGS] = { NULL };
+	char name[] = "fusenfs";
+	int argc = 0, result;
+
+	argv[argc++] = name;
+	while ((word = strsep(&rest, " ")))
+		if (*word)
+			argv[argc++] = word;
+	assert(argc < MAX_ARGS);
+	result = options_parse_env(argc, argv, env, options, error);
+	free(copy);
+	return result;
+}
+
+/* nas1:/data on /mnt with an option list. */
+static int parse_list(const char *list, const struct options_env *env, struct options *options,
+		      struct message *error)
+{
+	char line[512];
+
+	snprintf(line, sizeof(line), "nas1:/data /mnt -o %s", list);
+	return parse_line(line, env, options, error);
+}
+
+static struct options must_parse(const char *list, const struct options_env *env)
+{
+	struct options options;
+	struct message error;
+
+	if (parse_list(list, env, &options, &error)) {
+		message_print(&error, false, stderr);
+		abort();
+	}
+	return options;
+}
+
+static void must_fail(const char *list, enum message_id id, const char *reason)
+{
+	struct options options;
+	struct message error;
+
+	assert(parse_list(list, &root_env, &options, &error) == -EINVAL);
+	if (error.id != id || strcmp(error.reason, reason) != 0) {
+		fprintf(stderr, "%s: expected %s [%s]\n", list, reason, message_id_name(id));
+		message_print(&error, false, stderr);
+		abort();
+	}
+	assert(strcmp(error.action, "mount nas1:/data on /mnt") == 0);
+	assert(message_exit_code(&error) ==
+	       (id == MSG_VERSION_UNSUPPORTED ? EXIT_MOUNT_FAILED : EXIT_USAGE));
+}
+
+/* ---- sources ----------------------------------------------------------------------------- */
+
+static const struct {
+	const char *text, *host, *path;
+	unsigned int port;
+} good_sources[] = {
+	{ "nas1:/data", "nas1", "/data", 0 },
+	{ "nas1:/", "nas1", "/", 0 },
+	{ "nas1:/data/", "nas1", "/data", 0 },
+	{ "nas1:///", "nas1", "/", 0 },
+	{ "nas1:/a:/b", "nas1", "/a:/b", 0 },
+	{ "nas1:/with blank,comma%41", "nas1", "/with blank,comma%41", 0 },
+	{ "10.0.0.5:/data", "10.0.0.5", "/data", 0 },
+	{ "[fe80::1]:/data", "fe80::1", "/data", 0 },
+	{ "[fe80::1%eth0]:/data", "fe80::1%eth0", "/data", 0 },
+	{ "[::1]:/", "::1", "/", 0 },
+	{ "nfs://nas1/data", "nas1", "/data", 0 },
+	{ "NFS://nas1/", "nas1", "/", 0 },
+	{ "nfs://nas1:2050/data", "nas1", "/data", 2050 },
+	{ "nfs://[2001:db8::1]/d", "2001:db8::1", "/d", 0 },
+	{ "nfs://[2001:db8::1]:20490/d", "2001:db8::1", "/d", 20490 },
+	{ "nfs://nas1/a%20b%2fc", "nas1", "/a b/c", 0 },
+	{ "nfs:/data", "nfs", "/data", 0 }, /* a host of that name */
+};
+
+static void test_good_sources(void)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(good_sources); i++) {
+		struct source source;
+		struct message error;
+
+		assert(source_parse(good_sources[i].text, &source, &error) == 0);
+		assert(strcmp(source.text, good_sources[i].text) == 0);
+		assert(strcmp(source.host, good_sources[i].host) == 0);
+		assert(strcmp(source.path, good_sources[i].path) == 0);
+		assert(source.port == good_sources[i].port);
+		source_deinit(&source);
+	}
+}
+
+static const char *const bad_sources[] = {
+	"", "nas1", "nas1:", "nas1:data", ":/data", "/data", "nas1/a:/b", "fe80::1:/data",
+	"[fe80::1]/data", "[fe80::1]:data", "[fe80::1:/data", "[]:/data", "[nas1]:/data",
+	"[10.0.0.5]:/data", "[fe80::1%]:/data", "[fe80::1]x:/data", "na s:/data", "user@nas1:/data",
+	"nfs://", "nfs://nas1", "nfs:///data", "nfs://nas1:/data", "nfs://nas1:0/d",
+	"nfs://nas1:65536/d", "nfs://nas1:x/d", "nfs://nas1:20 49/d", "nfs://fe80::1/d",
+	"nfs://[fe80::1]x/d", "nfs://[fe80::1/d", "nfs://nas1/a%", "nfs://nas1/a%4",
+	"nfs://nas1/%00",
+	"nas]1:/data", "-nas1:/data", "nas1;x:/data", "$(x):/d",
+	"nas%1:/data", "nfs://nas1/%zz", "nfs://nas1/d?version=3", "nfs://nas1/d#x",
+	"nfs://u:p@nas1/d",
+};
+
+static void test_bad_sources(void)
+{
+	char text[2048];
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(bad_sources); i++) {
+		struct source source = { 0 };
+		struct message error;
+
+		assert(source_parse(bad_sources[i], &source, &error) == -EINVAL);
+		assert(error.id == MSG_BAD_SOURCE);
+		assert(!source.text && !source.host && !source.path);
+	}
+	for (size_t n = 1023; n <= 1026; n++) { /* MNTPATHLEN counts the slash */
+		struct source source;
+		struct message error;
+
+		memset(text, 'x', sizeof(text));
+		memcpy(text, "n:/", 3);
+		text[2 + n] = '\0';
+		assert(source_parse(text, &source, &error) == (n <= 1024 ? 0 : -EINVAL));
+		if (n <= 1024)
+			source_deinit(&source);
+	}
+}
+
+static void test_several_servers(void)
+{
+	struct source source;
+	struct message error;
+
+	assert(source_parse("nas1,nas2:/data", &source, &error) == -EINVAL);
+	assert(error.id == MSG_OPTION_UNSUPPORTED);
+}
+
+/* ---- words around the options ------------------------------------------------------------ */
+
+static const struct {
+	const char *line;
+	bool foreground, debug, quiet, ro;
+	unsigned int nconnect;
+} lines[] = {
+	{ "nas1:/data /mnt", false, false, false, false, 4 },
+	{ "-f nas1:/data /mnt", true, false, false, false, 4 },
+	{ "nas1:/data -f /mnt -q", true, false, true, false, 4 },
+	{ "nas1:/data /mnt -fq", true, false, true, false, 4 },
+	{ "-d nas1:/data /mnt", true, true, false, false, 4 },
+	{ "-o debug nas1:/data /mnt", true, true, false, false, 4 },
+	{ "-o ro -onconnect=8 nas1:/data /mnt", false, false, false, true, 8 },
+	{ "nas1:/data -o ro,nconnect=8 /mnt -o nconnect=2", false, false, false, true, 2 },
+	{ "--foreground --options ro -- nas1:/data /mnt", true, false, false, true, 4 },
+	{ "nas1:/data /mnt -o ,,ro,", false, false, false, true, 4 },
+};
+
+static void test_lines(void)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(lines); i++) {
+		struct options options;
+		struct message error;
+
+		assert(parse_line(lines[i].line, &root_env, &options, &error) == 0);
+		assert(options.command == COMMAND_MOUNT);
+		assert(options.foreground == lines[i].foreground);
+		assert(options.debug == lines[i].debug);
+		assert(options.quiet == lines[i].quiet);
+		assert(options.ro == lines[i].ro);
+		assert(options.nconnect == lines[i].nconnect);
+		assert(options.log_level == (lines[i].debug ? LEVEL_DEBUG : LEVEL_INFO));
+		assert(strcmp(options.source.host, "nas1") == 0);
+		assert(strcmp(options.mountpoint, "/mnt") == 0);
+		options_deinit(&options);
+	}
+}
+
+static const struct {
+	const char *line;
+	enum message_id id;
+	const char *reason;
+} bad_lines[] = {
+	{ "", MSG_USAGE, "no SERVER:/EXPORT and no mount point given" },
+	{ "nas1:/data", MSG_USAGE, "no mount point given" },
+	{ "nas1 /mnt", MSG_BAD_SOURCE, "'nas1' is not SERVER:/PATH" },
+	{ "nas1:/data /mnt more", MSG_USAGE, "'more' is one word too many" },
+	{ "nas1:/data /mnt -x", MSG_USAGE, "unknown flag -x" },
+	{ "nas1:/data /mnt --nothing", MSG_USAGE, "unknown flag --nothing" },
+	{ "nas1:/data /mnt -o", MSG_USAGE, "-o needs an argument" },
+	{ "doctor nas1:/data", MSG_OPTION_UNSUPPORTED, "command 'doctor' is not supported yet" },
+	{ "help nothing", MSG_USAGE, "no help on 'nothing' yet" },
+	{ "--config=x nas1:/data /mnt", MSG_OPTION_UNSUPPORTED, "--config=x is not supported yet" },
+	{ "--log-level=loud nas1:/data /mnt", MSG_BAD_VALUE,
+	  "log=loud is none of: error, warn, info, debug, trace" },
+};
+
+static void test_bad_lines(void)
+{
+	struct options options;
+	struct message error;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(bad_lines); i++) {
+		assert(parse_line(bad_lines[i].line, &root_env, &options, &error) == -EINVAL);
+		assert(error.id == bad_lines[i].id);
+		assert(strcmp(error.reason, bad_lines[i].reason) == 0);
+		assert(message_exit_code(&error) == EXIT_USAGE);
+	}
+	/* quiet is known even then, and the words swapped are noticed */
+	assert(parse_line("-q /mnt nas1:/data", &root_env, &options, &error) == -EINVAL);
+	assert(options.quiet);
+	assert(strcmp(error.try[0], "fusenfs nas1:/data /mnt") == 0);
+}
+
+static void test_commands(void)
+{
+	static const struct {
+		const char *line;
+		enum command command;
+	} rows[] = {
+		{ "-h", COMMAND_HELP },
+		{ "--help nas1", COMMAND_HELP },
+		{ "help", COMMAND_HELP },
+		{ "help options", COMMAND_HELP_OPTIONS },
+		{ "-V", COMMAND_VERSION },
+		{ "--version", COMMAND_VERSION },
+	};
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct options options;
+		struct message error;
+
+		assert(parse_line(rows[i].line, &root_env, &options, &error) == 0);
+		assert(options.command == rows[i].command);
+		options_deinit(&options);
+	}
+}
+
+/* ---- defaults ---------------------------------------------------------------------------- */
+
+static void test_defaults(void)
+{
+	struct options o = must_parse("rw", &root_env);
+
+	assert(!o.foreground && !o.debug && !o.quiet && !o.sloppy && o.log_level == LEVEL_INFO);
+	assert(o.nconnect == 4 && o.minconnect == 1 && o.mdconnect == 1 && o.n_loops == 4);
+	assert(o.window == 0 && o.resvport && o.family == AF_UNSPEC);
+	assert(o.port == 0 && o.mountport == 0 && o.mountvers == 3);
+	assert(o.mount_transport == MOUNT_DISCOVER);
+	assert(o.rsize == 0 && o.wsize == 0 && o.readdirsize == 65536 && o.namlen == 0);
+	assert(o.rdirplus == RDIRPLUS_AUTO && o.sec == SEC_SYS && o.maxgroups == 16);
+	assert(!o.fixed_uid && !o.fixed_gid);
+	assert(o.down == DOWN_SOFTERR && o.timeo_ns == 10 * S && o.retrans == 2);
+	assert(o.soft_deadline_ns == 30 * S && o.detect_ns == 5 * S && o.mounttimeo_ns == 10 * S);
+	assert(o.stage_ns == 5 * S && o.umounttimeo_ns == 5 * S && o.retry_ns == 0 && !o.intr);
+	assert(!o.noac && !o.sync && o.cto && o.lookupcache == LOOKUPCACHE_ALL);
+	assert(o.acregmin_ns == 3 * S && o.acregmax_ns == 60 * S);
+	assert(o.acdirmin_ns == 30 * S && o.acdirmax_ns == 60 * S);
+	assert(o.readahead == READAHEAD_AUTO && o.wbuf == 64 << 20);
+	assert(!o.ro && o.nosuid && o.nodev && !o.noexec && !o.noatime);
+	assert(o.allow_other && !o.allow_other_given && o.default_permissions);
+	assert(o.perm == PERM_LOCAL && o.max_background == 0 && o.max_read == 0);
+	assert(strcmp(o.fsname, "nas1:/data") == 0 && strcmp(o.subtype, "fusenfs") == 0);
+	assert(!o.nonempty && !o.overmount && o.n_notes == 0);
+	options_deinit(&o);
+	o = must_parse("rw", &user_env);
+	assert(!o.allow_other && !o.default_permissions && o.n_loops == 2);
+	options_deinit(&o);
+}
+
+static void test_computed(void)
+{
+	static const struct {
+		const char *list;
+		int64_t soft_deadline_ns;
+		unsigned int n_loops, mdconnect;
+	} rows[] = {
+		{ "timeo=20,retrans=1", 4 * S, 4, 1 },
+		{ "timeo=600,retrans=2", 30 * S, 4, 1 }, /* at most 30 s */
+		{ "timeo=10,retrans=0", 1 * S, 4, 1 },
+		{ "timeo=10,optimeo=45", 45 * S, 4, 1 },
+		{ "optimeo=1500ms", 1500 * MS, 4, 1 },
+		{ "nconnect=1", 30 * S, 1, 0 },
+		{ "nconnect=2", 30 * S, 2, 0 },
+		{ "nconnect=16", 30 * S, 4, 1 }, /* 4 CPUs */
+		{ "nconnect=16,max_threads=9", 30 * S, 9, 1 },
+		{ "nconnect=8,mdconnect=0", 30 * S, 4, 0 },
+		{ "nconnect=8,mdconnect=3", 30 * S, 4, 3 },
+	};
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct options o = must_parse(rows[i].list, &root_env);
+
+		assert(o.soft_deadline_ns == rows[i].soft_deadline_ns);
+		assert(o.n_loops == rows[i].n_loops);
+		assert(o.mdconnect == rows[i].mdconnect);
+		options_deinit(&o);
+	}
+}
+
+static void test_permissions(void)
+{
+	static const struct {
+		const char *list;
+		bool root, allow_other, default_permissions;
+	} rows[] = {
+		{ "rw", true, true, true },
+		{ "rw", false, false, false },
+		{ "allow_other", false, true, true },
+		{ "default_permissions", false, false, true },
+		{ "perm=server", true, true, false },
+		{ "perm=server,allow_other", false, true, false },
+	};
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct options o = must_parse(rows[i].list, rows[i].root ? &root_env : &user_env);
+
+		assert(o.allow_other == rows[i].allow_other);
+		assert(o.default_permissions == rows[i].default_permissions);
+		options_deinit(&o);
+	}
+}
+
+/* ---- values ------------------------------------------------------------------------------ */
+
+#define FIELD(f) offsetof(struct options, f), sizeof(((struct options *)NULL)->f)
+
+static const struct {
+	const char *list;
+	size_t offset, size;
+	int64_t value;
+} values[] = {
+	{ "nconnect=1", FIELD(nconnect), 1 },
+	{ "nconnect=64", FIELD(nconnect), 64 },
+	{ "nconnect=007", FIELD(nconnect), 7 },
+	{ "minconnect=2", FIELD(minconnect), 2 },
+	{ "mdconnect=2", FIELD(mdconnect), 2 },
+	{ "window=auto", FIELD(window), 0 },
+	{ "window=64K", FIELD(window), 64 << 10 },
+	{ "window=1G", FIELD(window), 1 << 30 },
+	{ "window=2MiB", FIELD(window), 2 << 20 },
+	{ "noresvport", FIELD(resvport), 0 },
+	{ "family=4", FIELD(family), AF_INET },
+	{ "family=6", FIELD(family), AF_INET6 },
+	{ "port=2050", FIELD(port), 2050 },
+	{ "port=0", FIELD(port), 0 },
+	{ "mountport=65535", FIELD(mountport), 65535 },
+	/* Linux: < 1024 is 4096, > 1 MiB is 1 MiB, below a page a power of two, else pages */
+	{ "rsize=1", FIELD(rsize), 4096 },
+	{ "rsize=1023", FIELD(rsize), 4096 },
+	{ "rsize=1024", FIELD(rsize), 1024 },
+	{ "rsize=2047", FIELD(rsize), 1024 },
+	{ "rsize=3000", FIELD(rsize), 2048 },
+	{ "rsize=4095", FIELD(rsize), 2048 },
+	{ "rsize=4097", FIELD(rsize), 4096 },
+	{ "rsize=12287", FIELD(rsize), 8192 },
+	{ "rsize=12288", FIELD(rsize), 12288 },
+	{ "wsize=1048575", FIELD(wsize), (1 << 20) - 4096 },
+	{ "wsize=1048577", FIELD(wsize), 1 << 20 },
+	{ "wsize=1M", FIELD(wsize), 1 << 20 },
+	{ "wsize=64k", FIELD(wsize), 64 << 10 },
+	{ "wsize=4G", FIELD(wsize), 1 << 20 },
+	{ "wsize=0", FIELD(wsize), 0 },
+	{ "readdirsize=4096", FIELD(readdirsize), 4096 },
+	{ "rdirplus", FIELD(rdirplus), RDIRPLUS_AUTO },
+	{ "rdirplus=none", FIELD(rdirplus), RDIRPLUS_NONE },
+	{ "rdirplus=force", FIELD(rdirplus), RDIRPLUS_FORCE },
+	{ "nordirplus", FIELD(rdirplus), RDIRPLUS_NONE },
+	{ "namlen=255", FIELD(namlen), 255 },
+	{ "sec=sys", FIELD(sec), SEC_SYS },
+	{ "sec=none", FIELD(sec), SEC_NONE },
+	{ "uid=0", FIELD(fixed_uid), 1 },
+	{ "uid=1000", FIELD(uid), 1000 },
+	{ "gid=4294967294", FIELD(gid), 4294967294 },
+	{ "maxgroups=0", FIELD(maxgroups), 0 },
+	{ "timeo=1", FIELD(timeo_ns), S / 10 },
+	{ "retrans=0", FIELD(retrans), 0 },
+	{ "detect=2s", FIELD(detect_ns), 2 * S },
+	{ "detect=100ms", FIELD(detect_ns), 100 * MS },
+	{ "mounttimeo=2", FIELD(mounttimeo_ns), 2 * S },
+	{ "mounttimeo=2", FIELD(stage_ns), 2 * S },
+	{ "mounttimeo=60", FIELD(stage_ns), 5 * S },
+	{ "umounttimeo=0", FIELD(umounttimeo_ns), 0 },
+	{ "retry=2", FIELD(retry_ns), 120 * S },
+	{ "intr", FIELD(intr), 1 },
+	{ "hard", FIELD(down), DOWN_HARD },
+	{ "soft", FIELD(down), DOWN_SOFT },
+	{ "lookupcache=none", FIELD(lookupcache), LOOKUPCACHE_NONE },
+	{ "lookupcache=pos", FIELD(lookupcache), LOOKUPCACHE_POSITIVE },
+	{ "lookupcache=positive", FIELD(lookupcache), LOOKUPCACHE_POSITIVE },
+	{ "nocto", FIELD(cto), 0 },
+	{ "sync", FIELD(sync), 1 },
+	{ "readahead=0", FIELD(readahead), 0 },
+	{ "readahead=16M", FIELD(readahead), 16 << 20 },
+	{ "wbuf=1M", FIELD(wbuf), 1 << 20 },
+	{ "ro", FIELD(ro), 1 },
+	{ "suid", FIELD(nosuid), 0 },
+	{ "dev", FIELD(nodev), 0 },
+	{ "noexec", FIELD(noexec), 1 },
+	{ "noatime", FIELD(noatime), 1 },
+	{ "max_background=64", FIELD(max_background), 64 },
+	{ "max_read=128K", FIELD(max_read), 128 << 10 },
+	{ "nonempty", FIELD(nonempty), 1 },
+	{ "overmount", FIELD(overmount), 1 },
+	{ "log=trace", FIELD(log_level), LEVEL_TRACE },
+	{ "log=warning", FIELD(log_level), LEVEL_WARN },
+	{ "debug,log=warn", FIELD(log_level), LEVEL_WARN },
+	{ "actimeo=7", FIELD(acdirmax_ns), 7 * S },
+	{ "acregmax=2147483647", FIELD(acregmax_ns), 2147483647 * S },
+};
+
+static int64_t field_of(const struct options *options, size_t offset, size_t size)
+{
+	const char *field = (const char *)options + offset;
+	uint64_t value = 0;
+
+	memcpy(&value, field, size); /* little endian, as all of these hosts are */
+	return (int64_t)value;
+}
+
+static void test_values(void)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(values); i++) {
+		struct options o = must_parse(values[i].list, &root_env);
+
+		if (field_of(&o, values[i].offset, values[i].size) != values[i].value) {
+			fprintf(stderr, "%s\n", values[i].list);
+			abort();
+		}
+		options_deinit(&o);
+	}
+}
+
+static const struct {
+	const char *list, *reason;
+} bad_values[] = {
+	{ "nconnect=0", "nconnect=0 is out of range (1 to 64)" },
+	{ "nconnect=65", "nconnect=65 is out of range (1 to 64)" },
+	{ "nconnect=99999999999999999999",
+	  "nconnect=99999999999999999999 is out of range (1 to 64)" },
+	{ "nconnect=-1", "nconnect=-1 is not a number (1 to 64)" },
+	{ "nconnect=4x", "nconnect=4x is not a number (1 to 64)" },
+	{ "nconnect=4k", "nconnect=4k is not a number (1 to 64)" },
+	{ "nconnect=", "nconnect= is not a number (1 to 64)" },
+	{ "nconnect", "option 'nconnect' needs a value (1 to 64)" },
+	{ "nconnect=x,nconnect=4", "nconnect=x is not a number (1 to 64)" }, /* checked even so */
+	{ "ro=1", "option 'ro' takes no value" },
+	{ "timeo=0", "timeo=0 is out of range (1 to 36000)" },
+	{ "timeo=10ms", "timeo=10ms is not a number (1 to 36000)" },
+	{ "retrans=101", "retrans=101 is out of range (0 to 100)" },
+	{ "detect=99ms", "detect=99ms is out of range (0.1 to 300 s)" },
+	{ "detect=5m", "detect=5m is not a number (0.1 to 300 s)" },
+	{ "acregmin=5s", "acregmin=5s is not a number (0 to 2147483647 s)" },
+	{ "retry=x", "retry=x is not a number (0 to 100000 minutes)" },
+	{ "port=65536", "port=65536 is out of range (0 to 65535)" },
+	{ "rsize=x", "rsize=x is not a number (1K to 1M)" },
+	{ "rsize=9999999999999G", "rsize=9999999999999G is out of range (1K to 1M)" },
+	{ "window=1K", "window=1K is out of range (auto, or 64K to 1G)" },
+	{ "window=1KB", "window=1KB is not a number (auto, or 64K to 1G)" },
+	{ "wbuf=auto", "wbuf=auto is not a number (1M to 1024G)" },
+	{ "uid=4294967295", "uid=4294967295 is out of range (0 to 4294967294)" },
+	{ "uid=root", "uid=root is not a number (0 to 4294967294)" },
+	{ "lookupcache=some",
+	  "lookupcache=some is none of: all, none, pos, positive" },
+	{ "sec=magic", "sec=magic is none of: sys, none" },
+	{ "proto=sctp", "proto=sctp is none of: tcp, tcp6" },
+	{ "vers=5", "vers=5 is none of: 3" },
+	{ "perm=client", "perm=client is none of: server" },
+	{ "fsname=", "fsname= is too long or empty (1 to 4096 characters)" },
+	{ "v3=3", "option 'v3' takes no value" },
+};
+
+static void test_bad_values(void)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(bad_values); i++)
+		must_fail(bad_values[i].list, MSG_BAD_VALUE, bad_values[i].reason);
+}
+
+/* Both ends of every range are accepted, one beyond is not. */
+static void test_all_ranges(void)
+{
+	for (unsigned int i = 0; i < option_table_n; i++) {
+		const struct option_row *row = &option_table[i];
+		const char *unit = row->kind == KIND_TIME ? "ms" : "";
+		struct options options;
+		struct message error;
+		char list[128];
+
+		if (row->state != OPTION_HONOURED || row->kind == KIND_FLAG ||
+		    row->kind == KIND_CHOICE || row->kind == KIND_STRING)
+			continue;
+		for (int end = 0; end < 2; end++) {
+			int64_t at = end ? row->max : row->min;
+
+			/* the others out of the way of conflicts */
+			snprintf(list, sizeof(list), "nconnect=64,%s=%lld%s", row->name,
+				 (long long)at, unit);
+			assert(parse_list(list, &root_env, &options, &error) == 0);
+			options_deinit(&options);
+			snprintf(list, sizeof(list), "%s=%lld%s", row->name,
+				 (long long)(end ? at + 1 : at - 1), unit);
+			assert(parse_list(list, &root_env, &options, &error) == -EINVAL);
+			assert(error.id == MSG_BAD_VALUE);
+		}
+	}
+}
+
+/* ---- section 6, rules 1, 2 and 5 --------------------------------------------------------- */
+
+static const struct {
+	const char *list;
+	size_t offset, size;
+	int64_t value;
+} slots[] = {
+	{ "hard,soft", FIELD(down), DOWN_SOFT },
+	{ "soft,hard", FIELD(down), DOWN_HARD },
+	{ "hard,soft,softerr", FIELD(down), DOWN_SOFTERR },
+	{ "resvport,noresvport", FIELD(resvport), 0 },
+	{ "noresvport,resvport", FIELD(resvport), 1 },
+	{ "cto,nocto", FIELD(cto), 0 },
+	{ "nocto,cto", FIELD(cto), 1 },
+	{ "sync,async", FIELD(sync), 0 },
+	{ "async,sync", FIELD(sync), 1 },
+	{ "ro,rw", FIELD(ro), 0 },
+	{ "rw,ro", FIELD(ro), 1 },
+	{ "intr,nointr", FIELD(intr), 0 },
+	{ "nointr,intr", FIELD(intr), 1 },
+	{ "nconnect=2,nconnect=9", FIELD(nconnect), 9 },
+	{ "rdirplus=force,nordirplus", FIELD(rdirplus), RDIRPLUS_NONE },
+	{ "nordirplus,rdirplus", FIELD(rdirplus), RDIRPLUS_AUTO },
+	{ "suid,nosuid", FIELD(nosuid), 1 },
+	{ "nosuid,suid", FIELD(nosuid), 0 },
+	{ "exec,noexec", FIELD(noexec), 1 },
+	/* a refused word that was overridden does no harm */
+	{ "bg,fg", FIELD(nconnect), 4 },
+	{ "udp,tcp", FIELD(mount_transport), MOUNT_TCP },
+	{ "proto=rdma,proto=tcp", FIELD(mount_transport), MOUNT_TCP },
+	{ "rdma,proto=tcp6", FIELD(family), AF_INET6 },
+	{ "vers=4.2,v3", FIELD(nconnect), 4 },
+	{ "v4,nfsvers=3", FIELD(nconnect), 4 },
+	{ "nfsvers=4,vers=3", FIELD(nconnect), 4 },
+	{ "sec=krb5,sec=sys", FIELD(sec), SEC_SYS },
+	{ "acl,noacl", FIELD(nconnect), 4 },
+	/* rule 2: noac sets the ac* to 0 and sync; a later one sets only itself */
+	{ "noac", FIELD(noac), 1 },
+	{ "noac", FIELD(sync), 1 },
+	{ "noac", FIELD(acregmin_ns), 0 },
+	{ "noac", FIELD(acdirmax_ns), 0 },
+	{ "acregmin=9,noac", FIELD(acregmin_ns), 0 },
+	{ "noac,acregmin=9", FIELD(acregmin_ns), 9 * S },
+	{ "noac,acregmin=9", FIELD(acregmax_ns), 0 },
+	{ "noac,acregmin=9", FIELD(sync), 1 },
+	{ "noac,ac", FIELD(noac), 0 },
+	{ "noac,ac", FIELD(sync), 0 },
+	{ "noac,ac", FIELD(acregmin_ns), 3 * S },
+	{ "sync,noac,ac", FIELD(sync), 1 },
+	{ "noac,sync,ac", FIELD(sync), 1 },
+	{ "noac,async", FIELD(sync), 0 },
+	{ "async,noac", FIELD(sync), 1 },
+	{ "acregmin=9,ac", FIELD(acregmin_ns), 9 * S },
+	{ "noac,actimeo=5", FIELD(acregmin_ns), 5 * S },
+	{ "noac,actimeo=5", FIELD(noac), 0 },
+	{ "actimeo=5,acdirmin=8", FIELD(acdirmin_ns), 8 * S },
+	{ "actimeo=5,acdirmin=8", FIELD(acdirmax_ns), 5 * S },
+	{ "acdirmin=8,actimeo=5", FIELD(acdirmin_ns), 5 * S },
+	{ "actimeo=0", FIELD(noac), 0 },
+	/* rule 5 */
+	{ "rw", FIELD(mount_transport), MOUNT_DISCOVER },
+	{ "proto=tcp", FIELD(mount_transport), MOUNT_TCP },
+	{ "tcp", FIELD(mount_transport), MOUNT_TCP },
+	{ "mountproto=udp", FIELD(mount_transport), MOUNT_UDP },
+	{ "mountproto=tcp", FIELD(mount_transport), MOUNT_TCP },
+	{ "proto=tcp,mountproto=udp", FIELD(mount_transport), MOUNT_UDP },
+	{ "mountproto=udp,proto=tcp", FIELD(mount_transport), MOUNT_UDP },
+	{ "mountproto=tcp,mountproto=udp,tcp", FIELD(mount_transport), MOUNT_UDP },
+	{ "proto=tcp", FIELD(family), AF_UNSPEC },
+	{ "proto=tcp6", FIELD(family), AF_INET6 },
+	{ "mountproto=udp6", FIELD(family), AF_INET6 },
+	{ "proto=tcp6,family=any", FIELD(family), AF_INET6 },
+	{ "proto=tcp6,tcp", FIELD(family), AF_UNSPEC },
+};
+
+static void test_slots(void)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(slots); i++) {
+		struct options o = must_parse(slots[i].list, &root_env);
+
+		if (field_of(&o, slots[i].offset, slots[i].size) != slots[i].value) {
+			fprintf(stderr, "%s\n", slots[i].list);
+			abort();
+		}
+		assert(o.n_notes == 0); /* no message for it */
+		options_deinit(&o);
+	}
+}
+
+/* ---- rule 4 ------------------------------------------------------------------------------ */
+
+static void test_conflicts(void)
+{
+	struct options options;
+	struct message error;
+
+	must_fail("minconnect=8", MSG_OPTION_CONFLICT, "minconnect=8 exceeds nconnect=4");
+	must_fail("nconnect=2,mdconnect=2", MSG_OPTION_CONFLICT,
+		  "mdconnect=2 leaves no connection of nconnect=2 for data");
+	must_fail("family=4,proto=tcp6", MSG_OPTION_CONFLICT,
+		  "family=4 and proto=tcp6 contradict each other");
+	must_fail("mountproto=udp6,family=4", MSG_OPTION_CONFLICT,
+		  "family=4 and mountproto=udp6 contradict each other");
+	must_fail("perm=server,default_permissions", MSG_OPTION_CONFLICT,
+		  "perm=server and default_permissions contradict each other");
+	assert(parse_line("nfs://nas1:2050/d /mnt -o port=2049", &root_env, &options, &error) ==
+	       -EINVAL);
+	assert(error.id == MSG_OPTION_CONFLICT);
+	assert(parse_line("nfs://nas1:2050/d /mnt -o port=2050", &root_env, &options, &error) == 0);
+	assert(options.port == 2050);
+	options_deinit(&options);
+	assert(parse_line("nfs://nas1/d /mnt -o port=2051", &root_env, &options, &error) == 0);
+	assert(options.port == 2051);
+	options_deinit(&options);
+}
+
+/* ---- refused and unknown ----------------------------------------------------------------- */
+
+static const struct {
+	const char *list;
+	enum message_id id;
+	const char *reason;
+} refused[] = {
+	{ "sec=krb5p", MSG_UNSUPPORTED_SECURITY, "sec=krb5p is not supported" },
+	{ "sec=sys,sec=krb5", MSG_UNSUPPORTED_SECURITY, "sec=krb5 is not supported" },
+	{ "xprtsec=tls", MSG_UNSUPPORTED_SECURITY, "xprtsec=tls is not supported" },
+	{ "xprtsec=mtls", MSG_UNSUPPORTED_SECURITY, "xprtsec=mtls is not supported" },
+	{ "vers=4", MSG_VERSION_UNSUPPORTED, "vers=4 is not supported" },
+	{ "nfsvers=4.2", MSG_VERSION_UNSUPPORTED, "nfsvers=4.2 is not supported" },
+	{ "v4.1", MSG_VERSION_UNSUPPORTED, "v4.1 is not supported" },
+	{ "vers=3,vers=2", MSG_VERSION_UNSUPPORTED, "vers=2 is not supported" },
+	{ "udp", MSG_UNSUPPORTED_TRANSPORT, "NFS over UDP is not supported (udp)" },
+	{ "tcp,udp", MSG_UNSUPPORTED_TRANSPORT, "NFS over UDP is not supported (udp)" },
+	{ "proto=udp6", MSG_UNSUPPORTED_TRANSPORT, "NFS over UDP is not supported (proto=udp6)" },
+	{ "proto=rdma", MSG_UNSUPPORTED_TRANSPORT, "NFS over RDMA is not supported (proto=rdma)" },
+	{ "family=both", MSG_OPTION_UNSUPPORTED, "family=both is not supported yet" },
+	{ "acl", MSG_OPTION_UNSUPPORTED, "option 'acl' is not supported yet" },
+	{ "fg,bg", MSG_OPTION_UNSUPPORTED, "option 'bg' is not supported yet" },
+	{ "addrs=10.0.0.5~10.0.0.6", MSG_OPTION_UNSUPPORTED,
+	  "option 'addrs' is not supported yet" },
+	{ "hedge=5,spin=0", MSG_OPTION_UNSUPPORTED, "option 'hedge' is not supported yet" },
+	{ "spin=0,hedge=5", MSG_OPTION_UNSUPPORTED, "option 'spin' is not supported yet" },
+	{ "remount,ro", MSG_OPTION_UNSUPPORTED, "option 'remount' is not supported yet" },
+	{ "nconect=8", MSG_UNKNOWN_OPTION, "unknown option 'nconect', did you mean 'nconnect='?" },
+	{ "nconnetc=8", MSG_UNKNOWN_OPTION,
+	  "unknown option 'nconnetc', did you mean 'nconnect='?" },
+	{ "sofft", MSG_UNKNOWN_OPTION, "unknown option 'sofft', did you mean 'soft'?" },
+	{ "NCONNECT=8", MSG_UNKNOWN_OPTION, "unknown option 'NCONNECT'" },
+	{ "something_else", MSG_UNKNOWN_OPTION, "unknown option 'something_else'" },
+	{ "context=system_u", MSG_UNKNOWN_OPTION, "unknown option 'context'" },
+	{ "x=", MSG_UNKNOWN_OPTION, "unknown option 'x'" },
+};
+
+static void test_refused(void)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(refused); i++)
+		must_fail(refused[i].list, refused[i].id, refused[i].reason);
+}
+
+/* Every word of the table that is refused is an error by itself, and named in it. */
+static void test_all_refused(void)
+{
+	for (unsigned int i = 0; i < option_table_n; i++) {
+		const struct option_row *row = &option_table[i];
+		struct options options;
+		struct message error;
+
+		if (row->state != OPTION_REFUSED)
+			continue;
+		assert(parse_list(row->name, &root_env, &options, &error) == -EINVAL);
+		assert(error.id == row->refuse && strstr(error.reason, row->name));
+	}
+}
+
+static void test_accepted(void)
+{
+	static const char fstab[] = "defaults,rw,nofail,_netdev,auto,noauto,user=joe,nouser,users,"
+				    "owner,group,relatime,dirsync,comment=abc,x-systemd.automount,"
+				    "x-systemd.mount-timeout=60,X-mount.mkdir=0755";
+	struct options o = must_parse(fstab, &root_env);
+
+	assert(o.n_notes == 0);
+	options_deinit(&o);
+	o = must_parse("fsc,clientaddr=10.0.0.1,fsc,fsc=x,posix", &root_env);
+	assert(o.n_notes == 3); /* one each */
+	assert(o.notes[0].id == MSG_OPTION_IGNORED);
+	assert(strcmp(o.notes[0].text, "option 'fsc' has no effect in fusenfs") == 0);
+	assert(strstr(o.notes[1].text, "'clientaddr'") && strstr(o.notes[2].text, "'posix'"));
+	options_deinit(&o);
+	o = must_parse("nconnect=17", &root_env);
+	assert(o.n_notes == 1 && o.notes[0].id == MSG_MANY_CONNECTIONS);
+	options_deinit(&o);
+}
+
+static void test_locks(void)
+{
+	static const struct {
+		const char *list;
+		unsigned int n_notes;
+	} rows[] = {
+		{ "nolock", 0 },
+		{ "lock", 1 },
+		{ "lock,nolock", 0 },
+		{ "nolock,lock", 1 },
+		{ "local_lock=all", 0 },
+		{ "local_lock=none", 1 },
+		{ "local_lock=none,local_lock=flock", 0 },
+		{ "local_lock=none,nolock", 0 }, /* nolock overrides */
+		{ "lock,local_lock=none", 1 },
+	};
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct options o = must_parse(rows[i].list, &root_env);
+
+		assert(o.n_notes == rows[i].n_notes);
+		options_deinit(&o);
+	}
+}
+
+static void test_sloppy(void)
+{
+	struct options options;
+	struct message error;
+	struct options o = must_parse("nconect=8,sloppy,foo", &root_env);
+
+	assert(o.n_notes == 2 && o.notes[0].id == MSG_OPTION_IGNORED && o.nconnect == 4);
+	options_deinit(&o);
+	assert(parse_line("-s nas1:/data /mnt -o foo", &root_env, &options, &error) == 0);
+	options_deinit(&options);
+	/* what is known and refused stays an error, a bad value too */
+	must_fail("sloppy,sec=krb5", MSG_UNSUPPORTED_SECURITY, "sec=krb5 is not supported");
+	must_fail("sloppy,nconnect=0", MSG_BAD_VALUE, "nconnect=0 is out of range (1 to 64)");
+}
+
+static void test_escapes(void)
+{
+	struct options o = must_parse("fsname=a\\,b\\\\c\\d,ro", &root_env);
+	char *fuse = options_fuse(&o);
+
+	assert(strcmp(o.fsname, "a,b\\c\\d") == 0 && o.ro);
+	assert(strstr(fuse, ",fsname=a\\,b\\\\c\\\\d,subtype=fusenfs"));
+	free(fuse);
+	options_deinit(&o);
+}
+
+static void test_fuse_string(void)
+{
+	struct options o = must_parse("ro,noexec,noatime,max_read=8K,subtype=x", &root_env);
+	char *fuse = options_fuse(&o);
+
+	assert(strcmp(fuse, "ro,nosuid,nodev,noexec,noatime,allow_other,default_permissions,"
+			    "max_read=8192,fsname=nas1:/data,subtype=x") == 0);
+	free(fuse);
+	options_deinit(&o);
+}
+
+static void test_mount_query(void)
+{
+	struct mount_query query;
+	struct options options;
+	struct message error;
+
+	assert(parse_line("[fe80::1%lo]:/d/e/ /mnt -o port=1,mountport=2,mountproto=udp,noresvport",
+			  &root_env, &options, &error) == 0);
+	options_mount_query(&options, &query);
+	assert(strcmp(query.host, "fe80::1%lo") == 0 && strcmp(query.path, "/d/e") == 0);
+	assert(query.nfs_port == 1 && query.mount_port == 2 && query.mount_vers == 3);
+	assert(query.mount_transport == MOUNT_UDP && !query.resvport && query.stage_ns == 5 * S);
+	options_deinit(&options);
+}
+
+/* ---- the table --------------------------------------------------------------------------- */
+
+/* Names are unique, honoured ones are described, and every row of ref/options.md is there. */
+static void test_table(void)
+{
+	assert(option_table_n <= OPTION_TABLE_MAX);
+	for (unsigned int i = 0; i < option_table_n; i++) {
+		const struct option_row *row = &option_table[i];
+
+		assert(option_find(row->name, strlen(row->name)) == row);
+		assert((row->state == OPTION_REFUSED) == (row->refuse != MSG_NONE));
+		assert((row->kind == KIND_CHOICE) == (row->choices != NULL));
+		if (row->state != OPTION_HONOURED)
+			continue;
+		assert(row->help && *row->help);
+		assert(row->kind == KIND_FLAG || row->kind == KIND_CHOICE || row->value);
+		assert(row->initial || row->shown || row->kind == KIND_FLAG ||
+		       row->slot != SLOT_SELF);
+	}
+}
+
+static char *printed(void (*print)(FILE *))
+{
+	char *text = NULL;
+	size_t size;
+	FILE *stream = open_memstream(&text, &size);
+
+	print(stream);
+	fclose(stream);
+	return text;
+}
+
+/* Every option is in `help options` once, at the head of a line or in one of the lists. */
+static void test_help(void)
+{
+	char *table = printed(options_print_table), *help = printed(options_print_help);
+
+	for (unsigned int i = 0; i < option_table_n; i++) {
+		const struct option_row *row = &option_table[i];
+		char head[64];
+		const char *found;
+
+		snprintf(head, sizeof(head), row->state == OPTION_HONOURED ? "\n  %s" : "%s",
+			 row->name);
+		found = strstr(table, head);
+		assert(found);
+		if (row->common)
+			assert(strstr(help, row->name));
+	}
+	assert(strstr(table, "\n  nconnect=N  ") && strstr(table, "1 to 64 [4] live\n"));
+	assert(strstr(table, "\n  rdirplus[=none|force] "));
+	assert(strstr(help, "\n  softerr | soft | hard  "));
+	free(table);
+	free(help);
+}
+
+static void test_words(void)
+{
+	static const struct {
+		const char *a, *b;
+		unsigned int distance;
+	} rows[] = {
+		{ "", "", 0 },
+		{ "a", "", 1 },
+		{ "", "abc", 3 },
+		{ "soft", "soft", 0 },
+		{ "soft", "sofr", 1 },
+		{ "nconect", "nconnect", 1 },
+		{ "itmeo", "timeo", 1 }, /* neighbours swapped */
+		{ "abcd", "badc", 2 },
+		{ "kitten", "sitting", 3 },
+	};
+	char longest[66];
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(rows); i++) {
+		assert(words_distance(rows[i].a, rows[i].b) == rows[i].distance);
+		assert(words_distance(rows[i].b, rows[i].a) == rows[i].distance);
+	}
+	memset(longest, 'a', sizeof(longest));
+	longest[65] = '\0';
+	assert(words_distance(longest, "a") == WORDS_FAR);
+	assert(words_distance(longest + 1, "a") == 63);
+	assert(!words_near("a", WORDS_FAR) && words_near("a", 1) && !words_near("abcde", 2));
+}
+
+int main(void)
+{
+	test_good_sources();
+	test_bad_sources();
+	test_several_servers();
+	test_lines();
+	test_bad_lines();
+	test_commands();
+	test_defaults();
+	test_computed();
+	test_permissions();
+	test_values();
+	test_bad_values();
+	test_all_ranges();
+	test_slots();
+	test_conflicts();
+	test_refused();
+	test_all_refused();
+	test_accepted();
+	test_locks();
+	test_sloppy();
+	test_escapes();
+	test_fuse_string();
+	test_mount_query();
+	test_table();
+	test_help();
+	test_words();
+	return 0;
+}
