@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* dir - an open directory: positions for the kernel, cookies for the server, the last pages.
+ *
+ * The kernel's offsets are positions of our own, counted in the order entries were handed out:
+ * server cookies may use all 64 bits and seekdir(3) has 63. Position 0 is the beginning, 1 is after
+ * ".", 2 after ".."; both are made here, whatever the server sends, so that each appears once. The
+ * handle remembers the cookie of every position, hence seeking back asks the server for exactly
+ * what follows, and entries deleted before it do no harm.
+ *
+ * A server may refuse a cookie (BAD_COOKIE): some do as soon as the directory changes, because
+ * their cookieverf is its time. Counting entries from the start again would then skip as many
+ * unseen ones as were deleted, which is what rm -r does between two readings. So the names handed
+ * out before the position are remembered too (as hashes), the listing starts anew, and what was
+ * seen is left out. That takes long where little was deleted, and for ever where somebody keeps
+ * creating files. Therefore, if the first new page has only old names, the next one is asked for
+ * by the cookie of a slightly earlier position and the new verifier. Names seen before on that page
+ * prove that no unseen one lies in front of it, whatever cookies mean to the server, as long as it
+ * keeps its order; without any, the search goes on from the start.
+ *
+ * A changed cookieverf in a good reply is just used from then on: the server has accepted the
+ * cookie, and will refuse older ones if it minds them.
+ *
+ * Threads: the kernel reads a handle from one thread at a time, but a call goes on after its
+ * request was interrupted, also past RELEASEDIR: requests hold references, each fetches for itself,
+ * and `lock` guards everything but the constant cred. Pages do not change once accepted. */
+#ifndef FUSE_DIR_H
+#define FUSE_DIR_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "inode.h"
+#include "nfs3.h"
+
+struct dir;
+
+enum {
+	DIR_DOTS = 2,                /* positions of "." and ".."; the server's entries follow */
+	DIR_MAX_ENTRIES = 16 << 20,  /* 16 bytes each; a listing that is longer ends in EIO */
+	DIR_MAX_BYTES = 1 << 20,     /* of a READDIR reply */
+};
+
+/* An entry and where in its page the rest of it is. */
+struct dir_entry {
+	uint64_t fileid, cookie;
+	uint64_t hash;           /* of the name */
+	uint32_t name;           /* in names[], NUL-terminated */
+	uint32_t detail;         /* in details[], if has_detail */
+	bool has_detail;
+};
+
+/* What READDIRPLUS adds. */
+struct dir_detail {
+	struct post_attr attr;
+	bool has_fh;
+	struct fhandle fh;
+};
+
+/* One reply, decoded. Filled by its maker, handed over to dir_accept(), then constant. */
+struct dir_page {
+	/* Set by the maker besides dir_page_add(). */
+	uint64_t cookieverf;
+	bool eof;
+	struct post_attr dir;    /* the directory when it was read */
+	uint64_t stamp;          /* attr.h; of the call */
+	int64_t at_ns;           /* when the reply came */
+
+	uint64_t at;             /* the position before entries[0] */
+	uint32_t n_entries;      /* without dots and what was seen */
+	struct dir_entry *entries;
+
+	/* dir.c's. */
+	uint32_t n_details;
+	size_t names_len;
+	struct dir_detail *details;
+	char *names;
+	size_t entries_max, details_max, names_max; /* allocated */
+	uint32_t n_received;     /* dots and all */
+	uint64_t last_cookie;
+	uint64_t dotdot;         /* fileid; 0: not in this page */
+	_Atomic(unsigned int) refs;
+};
+
+struct dir_page *dir_page_new(void);
+/* dir_page_put - drop a reference. Takes NULL. */
+void dir_page_put(struct dir_page *page);
+/* dir_page_add - copy the reply's next entry. 0 or -ENOMEM. */
+int dir_page_add(struct dir_page *page, const struct nfs3_entry *entry);
+
+static inline const char *dir_page_name(const struct dir_page *page, const struct dir_entry *entry)
+{
+	return page->names + entry->name;
+}
+
+/* NULL: READDIR, or the server had nothing to say of it. */
+static inline const struct dir_detail *dir_page_detail(const struct dir_page *page,
+						       const struct dir_entry *entry)
+{
+	return entry->has_detail ? &page->details[entry->detail] : NULL;
+}
+
+/* A call for the page behind a position. */
+struct dir_fetch {
+	uint64_t at;
+	uint64_t cookie, cookieverf;
+	uint32_t generation;
+	uint32_t bytes;          /* the caller's notes: of which size, */
+	bool plus;               /* by READDIRPLUS */
+};
+
+enum dir_next { DIR_PAGE, DIR_FETCH, DIR_END };
+
+/* dir_new - one reference; cred is the opener's, whose calls they are. NULL without memory. */
+struct dir *dir_new(const struct cred *cred);
+struct dir *dir_ref(struct dir *dir);
+/* dir_put - drop a reference. Takes NULL. */
+void dir_put(struct dir *dir);
+
+/* dir_opened - the kernel is about to get it, with the reference: found through the inode until
+ * dir_closed(), which drops it.
+ * dir_free_all - when the table is freed: a kernel that ended the session sends no RELEASEDIR. */
+void dir_opened(struct dir *dir, struct inode *inode);
+void dir_closed(struct dir *dir, struct inode_table *inodes);
+void dir_free_all(struct inode *inode);
+
+const struct cred *dir_cred(const struct dir *dir);
+
+/* dir_rewind - as just opened: the next dir_find() sees the directory as it is then. */
+void dir_rewind(struct dir *dir);
+
+/* dir_find - what follows a position.
+ * DIR_PAGE: *ret_page holds it, with a reference; NULL if only dots are left here. *ret_dotdot is
+ *           the fileid of "..", 0 if the server did not tell.
+ * DIR_FETCH: *ret_fetch must be asked first, then dir_accept() or dir_restart(), then once more.
+ * DIR_END: nothing. Also for a position that was never given out. */
+enum dir_next dir_find(struct dir *dir, uint64_t position, struct dir_page **ret_page,
+		       uint64_t *ret_dotdot, struct dir_fetch *ret_fetch);
+/* dir_accept - the reply to fetch; takes the page over in any case. 0, -ENOMEM, or -EIO for a
+ * listing beyond DIR_MAX_ENTRIES. */
+int dir_accept(struct dir *dir, const struct dir_fetch *fetch, struct dir_page *page);
+/* dir_restart - fetch's cookie was refused. 0, -ENOMEM, or -EIO if it was the beginning. */
+int dir_restart(struct dir *dir, const struct dir_fetch *fetch);
+
+/* dir_bytes - the reply size to ask for, at least min. dir_enlarge - that was too small: twice it.
+ * False: it cannot be larger; then dir_bytes() stays. */
+uint32_t dir_bytes(struct dir *dir, uint32_t min);
+bool dir_enlarge(struct dir *dir, uint32_t asked);
+
+#endif
