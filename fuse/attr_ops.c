@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* attr_ops - getattr, setattr, access. */
+#include <errno.h>
+#include <string.h>
+
+#include "../conn/util.h"
+#include "file.h"
+#include "ops.h"
+#include "wback.h"
+
+/* ---- GETATTR ----------------------------------------------------------------------------- */
+
+static void getattr_done(struct request *request, int error)
+{
+	struct fs *fs = request->fs;
+	struct attr attr;
+
+	if (!error)
+		error = request_decoded(request, nfs3_getattr_decode(&request->call, &attr));
+	if (request->call.status && attr_get(request->inode, fs_now_ns(), &attr) >= 0) {
+		request_reply_attr(request); /* no answer: what is known will do (softreval) */
+		return;
+	}
+	if (!error &&
+	    !attr_apply(&fs->attr_policy, request->inode, &attr, request->stamp, fs_now_ns()))
+		error = -ESTALE;
+	if (error) {
+		attr_expire(request->inode);
+		request_reply_err(request, error);
+		return;
+	}
+	request_reply_attr(request);
+}
+
+static void send_getattr(struct request *request)
+{
+	int error = nfs3_getattr_encode(request_call(request), &request->cred, &request->inode->fh);
+
+	request_send(request, error, getattr_done);
+}
+
+/* Known attributes answer for a server that is down (softreval); see design.md section 6. */
+static bool cached_will_do(struct request *request)
+{
+	struct attr attr;
+	int64_t valid_ns = attr_get(request->inode, fs_now_ns(), &attr);
+
+	return valid_ns > 0 || (valid_ns == 0 && request->fs->options->down != DOWN_HARD &&
+				pool_server_state(request->fs->pool) != SERVER_UP);
+}
+
+void attr_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi UNUSED)
+{
+	struct request *request = request_new(req, ino);
+
+	if (!request)
+		return;
+	if (cached_will_do(request))
+		request_reply_attr(request);
+	else
+		send_getattr(request);
+}
+
+/* ---- SETATTR ----------------------------------------------------------------------------- */
+
+static void setattr_done(struct request *request, int error)
+{
+	struct fs *fs = request->fs;
+	struct wcc wcc = { 0 };
+
+	if (!error)
+		error = request_decoded(request, nfs3_setattr_decode(&request->call, &wcc));
+	attr_apply_own(&fs->attr_policy, request->inode, &wcc, request->stamp, fs_now_ns());
+	attr_change_end(request->inode);
+	if (error)
+		request_reply_err(request, error);
+	else if (wcc.after.valid)
+		request_reply_attr(request);
+	else
+		send_getattr(request);
+}
+
+static void send_setattr(struct request *request)
+{
+	const struct setattr *set = &request->op.setattr.set;
+	int error = nfs3_setattr_encode(request_call(request), &request->cred,
+					&request->inode->fh, set, NULL);
+
+	attr_change_begin(request->inode);
+	request_send(request, error, setattr_done);
+}
+
+static void flushed_for_setattr(struct wback_wait *wait, int error)
+{
+	struct request *request = container_of(wait, struct request, wait);
+
+	if (error)
+		request_reply_err(request, error);
+	else
+		send_setattr(request);
+}
+
+/* Servers clear setuid and setgid on a WRITE, but not all on a change of size; local file systems do
+ * unless root does it. The owner can ask for both in one call, a stranger may not. */
+void attr_drop_privs(struct inode *inode, const struct cred *cred, struct setattr *set)
+{
+	struct attr attr;
+	mode_t drop = S_ISUID;
+
+	if (set->set & SET_MODE || attr_get(inode, fs_now_ns(), &attr) < 0)
+		return;
+	if (attr.mode & S_IXGRP)
+		drop |= S_ISGID;
+	if (!S_ISREG(attr.mode) || !(attr.mode & drop) || cred->uid == 0 || cred->uid != attr.uid)
+		return;
+	set->set |= SET_MODE;
+	set->mode = attr.mode & 07777 & ~drop;
+}
+
+static void set_from_fuse(const struct stat *st, int valid, struct setattr *ret_set)
+{
+	static const struct {
+		int fuse;
+		unsigned int set;
+	} bits[] = {
+		{ FUSE_SET_ATTR_MODE, SET_MODE },
+		{ FUSE_SET_ATTR_UID, SET_UID },
+		{ FUSE_SET_ATTR_GID, SET_GID },
+		{ FUSE_SET_ATTR_SIZE, SET_SIZE },
+		{ FUSE_SET_ATTR_ATIME_NOW, SET_ATIME_NOW },
+		{ FUSE_SET_ATTR_MTIME_NOW, SET_MTIME_NOW },
+		{ FUSE_SET_ATTR_ATIME, SET_ATIME },
+		{ FUSE_SET_ATTR_MTIME, SET_MTIME },
+	};
+
+	*ret_set = (struct setattr){
+		.mode = st->st_mode & 07777,
+		.uid = st->st_uid,
+		.gid = st->st_gid,
+		.size = (uint64_t)st->st_size,
+		.atime = st->st_atim,
+		.mtime = st->st_mtim,
+	};
+	for (unsigned int i = 0; i < ARRAY_SIZE(bits); i++)
+		if (valid & bits[i].fuse)
+			ret_set->set |= bits[i].set;
+	if (ret_set->set & SET_ATIME_NOW)
+		ret_set->set &= ~(unsigned int)SET_ATIME;
+	if (ret_set->set & SET_MTIME_NOW)
+		ret_set->set &= ~(unsigned int)SET_MTIME;
+}
+
+void attr_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int valid,
+		  struct fuse_file_info *fi)
+{
+	struct request *request = request_new(req, ino);
+	struct setattr *set;
+
+	if (!request)
+		return;
+	set = &request->op.setattr.set;
+	set_from_fuse(st, valid, set);
+	/* ftruncate(2) on a file its caller may no longer open: as the one who could. */
+	if (fi && set->set & SET_SIZE)
+		request->cred = file_of(fi)->cred;
+	else
+		request_groups(request);
+	if (set->set & SET_SIZE)
+		attr_drop_privs(request->inode, &request->cred, set);
+	request->wait.done = flushed_for_setattr;
+	/* Data that might have to be sent again must not come back behind a truncate. */
+	request_track(request);
+	if (!(set->set & SET_SIZE) || wback_flush(request->inode, &request->wait))
+		send_setattr(request);
+}
+
+/* ---- ACCESS ------------------------------------------------------------------------------ */
+
+static uint32_t wanted_access(const struct inode *inode, int mask)
+{
+	bool is_dir = S_ISDIR(inode->type);
+	uint32_t wanted = 0;
+
+	if (mask & R_OK)
+		wanted |= NFS3_ACCESS_READ;
+	if (mask & W_OK)
+		wanted |= NFS3_ACCESS_MODIFY | NFS3_ACCESS_EXTEND |
+			  (is_dir ? (uint32_t)NFS3_ACCESS_DELETE : 0);
+	if (mask & X_OK)
+		wanted |= is_dir ? NFS3_ACCESS_LOOKUP : NFS3_ACCESS_EXECUTE;
+	return wanted;
+}
+
+static void access_done(struct request *request, int error)
+{
+	struct fs *fs = request->fs;
+	struct nfs3_access access = { 0 };
+	uint32_t wanted = wanted_access(request->inode, request->op.mask);
+
+	if (!error)
+		error = request_decoded(request, nfs3_access_decode(&request->call, &access));
+	if (access.attr.valid)
+		attr_apply(&fs->attr_policy, request->inode, &access.attr.attr, request->stamp,
+			   fs_now_ns());
+	/* DELETE on a directory is not told by every server. */
+	wanted &= ~(uint32_t)NFS3_ACCESS_DELETE;
+	if (!error && (access.granted & wanted) != wanted)
+		error = -EACCES;
+	request_reply_err(request, error);
+}
+
+void attr_access(fuse_req_t req, fuse_ino_t ino, int mask)
+{
+	struct request *request = request_new(req, ino);
+	int error;
+
+	if (!request)
+		return;
+	request->op.mask = mask;
+	request_groups(request);
+	error = nfs3_access_encode(request_call(request), &request->cred, &request->inode->fh,
+				   wanted_access(request->inode, mask));
+	request_send(request, error, access_done);
+}

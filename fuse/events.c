@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* events - see events.h. The kernel client's two sentences are kept: people grep for them. */
+#include "events.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <string.h>
+
+#include "../conn/util.h"
+#include "log.h"
+#include "options.h"
+
+static const char *address(const struct sockaddr_storage *sa, char *text, size_t size)
+{
+	char host[NI_MAXHOST], port[NI_MAXSERV];
+
+	if (getnameinfo((const struct sockaddr *)sa, sizeof(*sa), host, sizeof(host), port,
+			sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV))
+		return "?";
+	snprintf(text, size, sa->ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
+	return text;
+}
+
+static const char *why(const struct pool_event *event, char *text, size_t size)
+{
+	if (event->reason && event->error && event->error != EBADMSG)
+		snprintf(text, size, "%s (%s)", event->reason, strerrorname_np(event->error));
+	else if (event->reason)
+		snprintf(text, size, "%s", event->reason);
+	else
+		snprintf(text, size, "%s", event->error ? strerrorname_np(event->error) : "closed");
+	return text;
+}
+
+void events_log(void *userdata, const struct pool_event *event)
+{
+	const struct options *options = userdata;
+	const char *host = options->source.host;
+	char remote[NI_MAXHOST + NI_MAXSERV + 4], reason[160];
+
+	switch (event->type) {
+	case POOL_CONN_UP:
+		if (!event->reconnected) { /* as was asked for: no news */
+			log_debug("connection %u of %u up", event->n_up, options->nconnect);
+			break;
+		}
+		log_info(MSG_CONN_UP, "connection %u to %s up (%u of %u)", event->conn,
+			 address(&event->remote, remote, sizeof(remote)), event->n_up,
+			 options->nconnect);
+		break;
+	case POOL_CONN_DOWN:
+		log_info(MSG_CONN_DOWN, "connection %u to %s lost: %s, %u requests moved",
+			 event->conn, address(&event->remote, remote, sizeof(remote)),
+			 why(event, reason, sizeof(reason)), event->n_moved);
+		break;
+	case POOL_SERVER_UP:
+		if (!event->reconnected)
+			break;
+		log_info(MSG_SERVER_OK, "nfs: server %s OK (outage %.1f s)", host,
+			 (double)event->outage_ns / 1e9);
+		break;
+	case POOL_SERVER_WAITING:
+		log_debug("no connection to %s is up", host);
+		break;
+	case POOL_SERVER_DOWN:
+		log_warn(MSG_SERVER_DOWN, "nfs: server %s not responding, %s", host,
+			 options->down == DOWN_HARD ? "still trying" : "timed out");
+		break;
+	case POOL_BAD_REPLY:
+		log_warn(MSG_BAD_REPLY, "bad reply on connection %u from %s: %s", event->conn,
+			 address(&event->remote, remote, sizeof(remote)), event->reason);
+		break;
+	case POOL_NO_RESVPORT:
+		/* Without privilege this is the rule, not news. */
+		if (event->error == EACCES || event->error == EPERM)
+			log_debug("not permitted to bind to a reserved port");
+		else
+			log_warn(MSG_NO_RESVPORT, "no reserved port is free, using others: %s",
+				 strerrorname_np(event->error));
+		break;
+	}
+}

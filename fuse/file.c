@@ -1,0 +1,505 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* file - open, read, write, flush, fsync, release.
+ *
+ * READ and WRITE are sent with the credential of whoever opened the file, as the local check was made
+ * then, and so that dirty pages of a mapping can be written when its process is gone. */
+#include "file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../conn/util.h"
+#include "buffer.h"
+#include "dev.h"
+#include "ops.h"
+#include "silly.h"
+#include "wback.h"
+
+enum { FMODE_EXEC = 0x20 }; /* the kernel's __FMODE_EXEC, which FUSE_OPEN passes on */
+
+/* ---- struct file ------------------------------------------------------------------------- */
+
+static bool writes(int flags)
+{
+	return (flags & O_ACCMODE) != O_RDONLY;
+}
+
+struct file *file_new(struct request *request, struct inode *inode, int flags)
+{
+	struct file *file = malloc(sizeof(*file));
+
+	if (!file)
+		return NULL;
+	*file = (struct file){
+		.refs = 1,
+		.inode = inode_ref(inode),
+		.cred = request->cred,
+		.flags = flags,
+		.error_seen = wback_error_seq(inode),
+	};
+	mutex_lock(&inode->lock);
+	inode->n_open_write += writes(flags);
+	LIST_INSERT_HEAD(&inode->files, file, link);
+	mutex_unlock(&inode->lock);
+	atomic_fetch_add(&request->fs->n_open_files, 1);
+	return file;
+}
+
+static void file_put(struct fs *fs, struct file *file)
+{
+	if (atomic_fetch_sub(&file->refs, 1) != 1)
+		return;
+	inode_put(fs->inodes, file->inode);
+	free(file);
+}
+
+bool file_close(struct fs *fs, struct file *file)
+{
+	struct inode *inode = file->inode;
+	bool last;
+
+	mutex_lock(&inode->lock);
+	inode->n_open_write -= writes(file->flags);
+	LIST_REMOVE(file, link);
+	last = --inode->n_open == 0;
+	mutex_unlock(&inode->lock);
+	atomic_fetch_sub(&fs->n_open_files, 1);
+	if (last)
+		wback_commit(inode);
+	file_put(fs, file);
+	return last;
+}
+
+void file_free_all(struct inode *inode)
+{
+	struct file *file;
+
+	while ((file = LIST_FIRST(&inode->files))) {
+		LIST_REMOVE(file, link);
+		free(file);
+	}
+}
+
+/* ---- open -------------------------------------------------------------------------------- */
+
+static uint32_t wanted_access(int flags)
+{
+	uint32_t wanted = 0;
+
+	if ((flags & O_ACCMODE) != O_WRONLY)
+		wanted |= NFS3_ACCESS_READ | NFS3_ACCESS_EXECUTE;
+	if (writes(flags))
+		wanted |= NFS3_ACCESS_MODIFY | NFS3_ACCESS_EXTEND;
+	return wanted;
+}
+
+static bool is_granted(int flags, uint32_t granted)
+{
+	uint32_t write = NFS3_ACCESS_MODIFY | NFS3_ACCESS_EXTEND;
+	uint32_t read = flags & FMODE_EXEC ? NFS3_ACCESS_READ | NFS3_ACCESS_EXECUTE :
+					     NFS3_ACCESS_READ;
+
+	if ((flags & O_ACCMODE) != O_WRONLY && !(granted & read))
+		return false;
+	return !writes(flags) || (granted & write) == write;
+}
+
+/* Close-to-open: pages from before a change of someone else's must go. Only the attributes are
+ * invalidated from here; the kernel drops the pages itself when keep_cache is not set (fuse.md
+ * section 4: a page-level notification could deadlock). */
+static void set_cache_flags(struct fs *fs, struct inode *inode, struct fuse_file_info *fi)
+{
+	fi->keep_cache = attr_open(inode);
+	if (!fi->keep_cache)
+		fuse_lowlevel_notify_inval_inode(fs->session, inode_nodeid(inode), -1, 0);
+	/* close(2) of a file that could not be written need not ask us. */
+	fi->noflush = !writes(fi->flags);
+}
+
+/* The file was counted as open; it is not to be. */
+static void open_failed(struct request *request, int error)
+{
+	struct inode *inode = request->op.open.inode;
+	struct file *file = request->op.open.file;
+
+	if (!file)
+		request_reply_err(request, error);
+	else if (file_close(request->fs, file))
+		silly_release(request, inode, error);
+	else
+		request_reply_err(request, error);
+}
+
+static void reply_open(struct request *request)
+{
+	struct fuse_file_info fi = request->op.open.fi;
+	struct inode *inode = request->op.open.inode;
+	struct file *file = request->op.open.file;
+	struct fs *fs = request->fs;
+	bool taken;
+
+	if (request_answered(request)) { /* nobody will release it */
+		open_failed(request, -EINTR);
+		return;
+	}
+	fi.fh = (uintptr_t)file;
+	set_cache_flags(fs, inode, &fi);
+	if (request->op.open.as_create)
+		taken = request_reply_create(request, inode_ref(inode), &fi);
+	else
+		taken = request_reply_open(request, &fi);
+	if (!taken)
+		file_close(fs, file); /* interrupted just now: its hidden name, if any, stays */
+}
+
+/* Count it as open before the server is asked: from here on its name is not taken away. False: it
+ * waits, or was answered. */
+static bool begin_open(struct request *request)
+{
+	struct inode *inode = request->op.open.inode;
+
+	if (silly_wait_open(inode, request))
+		return false;
+	request->op.open.file = file_new(request, inode, request->op.open.fi.flags);
+	if (request->op.open.file)
+		return true;
+	mutex_lock(&inode->lock);
+	inode->n_open--;
+	mutex_unlock(&inode->lock);
+	request_reply_err(request, -ENOMEM);
+	return false;
+}
+
+void file_reply_open(struct request *request)
+{
+	if (request->op.open.file || begin_open(request))
+		reply_open(request);
+}
+
+static void truncated(struct request *request, int error)
+{
+	struct fs *fs = request->fs;
+	struct inode *inode = request->op.open.inode;
+	struct wcc wcc = { 0 };
+
+	if (!error)
+		error = request_decoded(request, nfs3_setattr_decode(&request->call, &wcc));
+	attr_apply_own(&fs->attr_policy, inode, &wcc, request->stamp, fs_now_ns());
+	attr_change_end(inode);
+	if (error)
+		open_failed(request, error);
+	else
+		file_reply_open(request);
+}
+
+static void send_truncate(struct request *request)
+{
+	struct setattr empty = { .set = SET_SIZE };
+	struct inode *inode = request->op.open.inode;
+	int error;
+
+	attr_drop_privs(inode, &request->cred, &empty);
+	error = nfs3_setattr_encode(request_call(request), &request->cred, &inode->fh, &empty, NULL);
+
+	attr_change_begin(inode);
+	request_send(request, error, truncated);
+}
+
+static void flushed_for_truncate(struct wback_wait *wait, int error)
+{
+	struct request *request = container_of(wait, struct request, wait);
+
+	if (error)
+		open_failed(request, error);
+	else
+		send_truncate(request);
+}
+
+/* The kernel appends at the size it believes, and OPEN cannot tell it another. But ESTALE makes it
+ * look the name up again, once, and that does. */
+static bool must_look_again(struct request *request)
+{
+	struct inode *inode = request->op.open.inode;
+	bool must;
+
+	if (!(request->op.open.fi.flags & O_APPEND) || request->op.open.as_create)
+		return false;
+	mutex_lock(&inode->lock);
+	/* With another local writer the kernel knows the size by his writes. */
+	must = inode->attr.size != inode->told_size && inode->n_open_write == 1 &&
+	       !inode->n_writing && !inode->told_again;
+	inode->told_again = must;
+	mutex_unlock(&inode->lock);
+	return must;
+}
+
+static void open_granted(struct request *request)
+{
+	if (must_look_again(request)) {
+		open_failed(request, -ESTALE);
+		return;
+	}
+	if (!(request->op.open.fi.flags & O_TRUNC)) {
+		file_reply_open(request);
+		return;
+	}
+	request->wait.done = flushed_for_truncate;
+	if (wback_flush(request->op.open.inode, &request->wait))
+		send_truncate(request);
+}
+
+static void open_done(struct request *request, int error)
+{
+	struct fs *fs = request->fs;
+	struct inode *inode = request->op.open.inode;
+	struct nfs3_access access = { 0 };
+
+	if (!error)
+		error = request_decoded(request, nfs3_access_decode(&request->call, &access));
+	if (access.attr.valid)
+		attr_apply(&fs->attr_policy, inode, &access.attr.attr, request->stamp, fs_now_ns());
+	else
+		attr_expire(inode);
+	if (!error && !is_granted(request->op.open.fi.flags, access.granted))
+		error = -EACCES;
+	if (error)
+		open_failed(request, error);
+	else
+		open_granted(request);
+}
+
+void file_send_open(struct request *request)
+{
+	int error;
+
+	if (!begin_open(request))
+		return;
+	error = nfs3_access_encode(request_call(request), &request->cred,
+				       &request->op.open.inode->fh,
+				       wanted_access(request->op.open.fi.flags));
+
+	request_send(request, error, open_done);
+}
+
+void file_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct request *request = request_new(req, ino);
+	struct attr attr;
+
+	if (!request)
+		return;
+	request_groups(request);
+	request_track(request);
+	request->op.open.fi = *fi;
+	request->op.open.inode = request->inode;
+	/* nocto: believed attributes will do, and the kernel has checked permission by them. */
+	if (!request->fs->options->cto && request->fs->options->default_permissions &&
+	    !(fi->flags & O_TRUNC) && attr_get(request->inode, fs_now_ns(), &attr) > 0)
+		file_reply_open(request);
+	else
+		file_send_open(request);
+}
+
+/* ---- read -------------------------------------------------------------------------------- */
+
+static void send_read(struct request *request);
+
+static void reply_read(struct request *request, const void *data, size_t size)
+{
+	uint8_t *buffer = request->op.read.buffer;
+
+	request_reply_buf(request, data, size);
+	buffer_put(buffer);
+}
+
+static void fail_read(struct request *request, int error)
+{
+	uint8_t *buffer = request->op.read.buffer;
+
+	if (error == -ESTALE)
+		attr_expire(request->inode);
+	request_reply_err(request, error);
+	buffer_put(buffer);
+}
+
+static uint8_t *read_buffer(struct request *request)
+{
+	if (!request->op.read.buffer)
+		request->op.read.buffer = buffer_get(request->op.read.size);
+	return request->op.read.buffer;
+}
+
+/* Where a large reply's payload goes: made only now, so that memory is held for what is arriving,
+ * not for what is asked. */
+static int place_read(struct call *call, const uint8_t *results, uint32_t have,
+		      struct placement *ret_where)
+{
+	struct request *request = container_of(call, struct request, call);
+	uint32_t head_len, count;
+	int placed = nfs3_read_place(results, have, request->op.read.asked, &head_len, &count);
+
+	if (placed <= 0)
+		return placed;
+	if (!read_buffer(request))
+		return -ENOMEM;
+	*ret_where = (struct placement){
+		.head_len = head_len,
+		.payload = request->op.read.buffer + request->op.read.got,
+		.payload_len = count,
+	};
+	return 1;
+}
+
+/* Part of what was asked, to be completed by further READs. False without memory. */
+static bool keep_part(struct request *request, const struct nfs3_read *result)
+{
+	if (result->data) {
+		if (!read_buffer(request))
+			return false;
+		memcpy(request->op.read.buffer + request->op.read.got, result->data, result->count);
+	}
+	request->op.read.got += result->count;
+	return true;
+}
+
+static void read_done(struct request *request, int error)
+{
+	struct fs *fs = request->fs;
+	struct nfs3_read result;
+	uint32_t size = request->op.read.size;
+
+	if (!error)
+		error = request_decoded(request, nfs3_read_decode(&request->call,
+								  request->op.read.asked, &result));
+	if (error) {
+		fail_read(request, error);
+		return;
+	}
+	if (result.attr.valid)
+		attr_apply(&fs->attr_policy, request->inode, &result.attr.attr, request->stamp,
+			   fs_now_ns());
+	if (result.data && !request->op.read.got && (result.count == size || result.eof)) {
+		reply_read(request, result.data, result.count); /* from where it was received */
+		return;
+	}
+	if (!keep_part(request, &result)) {
+		fail_read(request, -ENOMEM);
+		return;
+	}
+	/* Never short but at the end of the file: the kernel would take it for that. */
+	if (request->op.read.got < size && !result.eof && !request_answered(request))
+		send_read(request);
+	else
+		reply_read(request, request->op.read.buffer, request->op.read.got);
+}
+
+static void send_read(struct request *request)
+{
+	struct call *call = request_call(request);
+	uint32_t left = request->op.read.size - request->op.read.got;
+	int error;
+
+	request->op.read.asked = (uint32_t)min_size(left, request->fs->rsize);
+	call->place = place_read;
+	error = nfs3_read_encode(call, &request->cred, &request->inode->fh,
+				 request->op.read.offset + request->op.read.got,
+				 request->op.read.asked);
+	request_send(request, error, read_done);
+}
+
+void file_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+	       struct fuse_file_info *fi)
+{
+	struct request *request = request_new(req, ino);
+
+	if (!request)
+		return;
+	request->cred = file_of(fi)->cred; /* a copy: the file may be closed before all is read */
+	request->op.read.size = (uint32_t)size;
+	request->op.read.offset = (uint64_t)offset;
+	if (size == 0)
+		request_reply_buf(request, NULL, 0);
+	else
+		send_read(request);
+}
+
+/* ---- write ------------------------------------------------------------------------------- */
+
+void file_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset,
+		struct fuse_file_info *fi)
+{
+	struct request *request = request_new(req, ino);
+	struct file *file = file_of(fi);
+	bool stable;
+	int error;
+
+	if (!request)
+		return;
+	error = wback_take_error(request->inode, file);
+	if (error || size == 0) {
+		request_reply_err(request, error);
+		return;
+	}
+	stable = request->fs->options->sync || (fi->flags & (O_SYNC | O_DSYNC));
+	wback_write(request, &file->cred, data, size, (uint64_t)offset, stable);
+}
+
+/* ---- flush, fsync, release --------------------------------------------------------------- */
+
+static void reply_flushed(struct request *request, int error)
+{
+	struct file *file = request->op.flush.file;
+	int late = wback_take_error(request->inode, file);
+
+	file_put(request->fs, file);
+	request_reply_err(request, error ? error : late);
+}
+
+static void flushed(struct wback_wait *wait, int error)
+{
+	struct request *request = container_of(wait, struct request, wait);
+
+	reply_flushed(request, error);
+}
+
+/* close(2) and fsync(2) alike: everything written is on stable storage, or the error is told. */
+static void flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct request *request = request_new(req, ino);
+
+	if (!request)
+		return;
+	request->op.flush.file = file_of(fi);
+	atomic_fetch_add(&request->op.flush.file->refs, 1);
+	request->wait.done = flushed;
+	request_track(request);
+	if (wback_flush(request->inode, &request->wait))
+		reply_flushed(request, 0);
+}
+
+void file_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	flush(req, ino, fi);
+}
+
+void file_fsync(fuse_req_t req, fuse_ino_t ino, int datasync UNUSED, struct fuse_file_info *fi)
+{
+	flush(req, ino, fi);
+}
+
+void file_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct fs *fs = dev_current_fs();
+	struct request *request = request_new(req, ino);
+
+	if (!request) {
+		file_close(fs, file_of(fi)); /* a hidden name stays behind */
+		return;
+	}
+	if (file_close(fs, file_of(fi)))
+		silly_release(request, request->inode, 0);
+	else
+		request_reply_err(request, 0);
+}

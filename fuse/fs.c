@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* fs - making and unmaking the parts of a mounted file system; see fs.h. */
+#include "fs.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "dir.h"
+#include "file.h"
+#include "names.h"
+#include "request.h"
+#include "silly.h"
+#include "wback.h"
+
+void fs_cache_statvfs(struct fs *fs, const struct statvfs *st)
+{
+	mutex_lock(&fs->statvfs_lock);
+	fs->statvfs = *st;
+	fs->has_statvfs = true;
+	mutex_unlock(&fs->statvfs_lock);
+}
+
+bool fs_cached_statvfs(struct fs *fs, struct statvfs *ret_st)
+{
+	bool has;
+
+	mutex_lock(&fs->statvfs_lock);
+	has = fs->has_statvfs;
+	*ret_st = fs->statvfs;
+	mutex_unlock(&fs->statvfs_lock);
+	return has;
+}
+
+/* What other modules hang on an inode. */
+static void release_inode(struct inode *inode, void *arg)
+{
+	struct fs *fs = arg;
+
+	names_forget(fs->names, inode);
+	silly_free(fs->inodes, inode);
+	wback_free(inode);
+	file_free_all(inode);
+	dir_free_all(inode);
+}
+
+static void set_attr_policy(struct fs *fs)
+{
+	const struct options *options = fs->options;
+
+	fs->attr_policy = (struct attr_policy){
+		.regmin_ns = options->acregmin_ns,
+		.regmax_ns = options->acregmax_ns,
+		.dirmin_ns = options->acdirmin_ns,
+		.dirmax_ns = options->acdirmax_ns,
+		/* The Linux client always trusts, and misses what others write between two of its
+		 * own WRITEs. Close-to-open is worth a cache dropped too often. */
+		.trust_ns = 0,
+	};
+}
+
+int fs_init(struct fs *fs, const struct options *options, struct pool *pool,
+	    const struct fhandle *root_fh)
+{
+	int error;
+
+	memset(fs, 0, sizeof(*fs));
+	fs->options = options;
+	fs->pool = pool;
+	mutex_init(&fs->statvfs_lock);
+	set_attr_policy(fs);
+	error = inode_table_new(root_fh, &fs->inodes, &fs->root);
+	if (error)
+		return error;
+	fs->names = names_new(fs->inodes);
+	fs->wback = wback_pool_new(fs);
+	fs->requests = request_table_new(fs);
+	if (!fs->names || !fs->wback || !fs->requests)
+		return -ENOMEM;
+	inode_set_release(fs->inodes, release_inode, fs);
+	return 0;
+}
+
+void fs_deinit(struct fs *fs)
+{
+	inode_table_free(fs->inodes); /* releases inodes: needs names */
+	names_free(fs->names);
+	wback_pool_free(fs->wback);
+	request_table_free(fs->requests);
+	mutex_deinit(&fs->statvfs_lock);
+}

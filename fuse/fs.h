@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* fs - one mounted file system: what every handler needs to reach. Built by mount.c before the
+ * first request and constant from then on, but for what the structs behind the pointers guard. */
+#ifndef FUSE_FS_H
+#define FUSE_FS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/statvfs.h>
+
+#include "../conn/loop.h"
+#include "../conn/util.h"
+#include "attr.h"
+#include "inode.h"
+#include "options.h"
+
+struct devs;
+struct fuse_session;
+struct names;
+struct request_table;
+struct wback_pool;
+
+struct fs {
+	const struct options *options;
+	struct pool *pool;
+	struct fuse_session *session;
+	struct devs *devs;              /* dev.h */
+	struct request_table *requests; /* request.h */
+	struct wback_pool *wback;       /* wback.h */
+	struct inode_table *inodes;
+	struct names *names;
+	struct inode *root;
+	struct attr_policy attr_policy;
+	uint32_t rsize, wsize, readdirsize; /* bytes per READ, WRITE, READDIR(PLUS) reply */
+	uint32_t max_write;             /* the largest FUSE WRITE, as negotiated */
+	uint32_t name_max;
+	uint64_t max_file_size;
+	struct timespec time_delta;
+	uint64_t fsid;                  /* of the root */
+
+	_Atomic(unsigned int) n_open_files;
+	_Atomic(bool) no_readdirplus;   /* the server said NOTSUPP: use READDIR; readdir.c */
+	struct mutex statvfs_lock;      /* guards what follows: the last FSSTAT */
+	bool has_statvfs;
+	struct statvfs statvfs;
+};
+
+/* fs_init - the parts that need no kernel and no server; limits and session are set afterwards. 0 or
+ * -errno; fs_deinit() in both cases. */
+int fs_init(struct fs *fs, const struct options *options, struct pool *pool,
+	    const struct fhandle *root_fh);
+/* fs_deinit - the loops have stopped. The pool and the session are not its. */
+void fs_deinit(struct fs *fs);
+
+/* fs_cache_statvfs, fs_cached_statvfs - for df(1) while the server is down. False: none yet. */
+void fs_cache_statvfs(struct fs *fs, const struct statvfs *st);
+bool fs_cached_statvfs(struct fs *fs, struct statvfs *ret_st);
+
+/* fs_now_ns - the time, on a loop that of its turn. */
+static inline int64_t fs_now_ns(void)
+{
+	return loop_current() ? loop_now_ns(loop_current()) : clock_ns();
+}
+
+/* fs_deadline_ns - for the calls of a request that began at start_ns: INT64_MAX when hard. */
+static inline int64_t fs_deadline_ns(const struct fs *fs, int64_t start_ns)
+{
+	if (fs->options->down == DOWN_HARD)
+		return INT64_MAX;
+	return start_ns + fs->options->soft_deadline_ns;
+}
+
+#endif

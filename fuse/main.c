@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* main - words to options, then a mount in the foreground or in a child of its own.
+ *
+ * As a daemon the child does everything, and the parent waits for one line through a pipe: the child
+ * tells when it is mounted, or its exit status why not. Errors go to the terminal's stderr until
+ * then, to syslog afterwards. */
+#include <errno.h>
+#include <fcntl.h>
+#include <fuse_lowlevel.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../conn/util.h"
+#include "log.h"
+#include "message.h"
+#include "mount.h"
+#include "options.h"
+
+static int print_version(void)
+{
+	struct utsname system = { 0 };
+
+	uname(&system);
+	printf("fusenfs %s\nlibfuse %s, Linux %s\n", FUSENFS_VERSION, fuse_pkgversion(),
+	       system.release);
+	return EXIT_OK;
+}
+
+/* Large buffers are buffer.c's. What is left is small, and shall not stay behind after a burst. */
+static void tune_allocator(void)
+{
+	mallopt(M_MMAP_THRESHOLD, (int)KIB(256));
+	mallopt(M_TRIM_THRESHOLD, (int)MIB(2));
+	mallopt(M_TOP_PAD, (int)KIB(256));
+}
+
+static int report_failure(const struct options *options, const struct message *error, int status)
+{
+	message_print(error, options->quiet, stderr);
+	return status;
+}
+
+/* ---- in the foreground ------------------------------------------------------------------- */
+
+static void ready_foreground(void *userdata UNUSED, const char *line)
+{
+	log_info(MSG_MOUNTED, "%s", line);
+}
+
+static int run_foreground(const struct options *options)
+{
+	struct message error;
+	int status;
+
+	options_log_notes(options);
+	status = mount_main(options, ready_foreground, NULL, &error);
+	return status ? report_failure(options, &error, status) : EXIT_OK;
+}
+
+/* ---- as a daemon ------------------------------------------------------------------------- */
+
+static void redirect_to_null(void)
+{
+	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	dup2(fd, STDIN_FILENO);
+	dup2(fd, STDOUT_FILENO);
+	dup2(fd, STDERR_FILENO);
+	close(fd);
+}
+
+static void ready_daemon(void *userdata, const char *line)
+{
+	int *pipe_fd = userdata;
+
+	prctl(PR_SET_PDEATHSIG, 0);
+	log_to_syslog(NULL);
+	log_info(MSG_MOUNTED, "%s", line);
+	if (write(*pipe_fd, line, strlen(line)) < 0)
+		kill(getpid(), SIGTERM); /* the command was interrupted: unmount again */
+	redirect_to_null();
+	close(*pipe_fd);
+	*pipe_fd = -1;
+}
+
+static int run_child(const struct options *options, int pipe_fd)
+{
+	struct message error;
+	int status;
+
+	setsid();
+	prctl(PR_SET_PDEATHSIG, SIGTERM); /* until mounted: an interrupted command mounts nothing */
+	options_log_notes(options);
+	status = mount_main(options, ready_daemon, &pipe_fd, &error);
+	/* After ready_daemon() a failure cannot be told to a terminal any more. */
+	return status ? report_failure(options, &error, status) : EXIT_OK;
+}
+
+/* The child's line, or its exit status. */
+static int wait_for_child(const struct options *options, pid_t child, int pipe_fd)
+{
+	char line[1024];
+	ssize_t n;
+	int status;
+
+	do
+		n = read(pipe_fd, line, sizeof(line) - 1);
+	while (n < 0 && errno == EINTR);
+	if (n > 0) {
+		line[n] = '\0';
+		if (!options->quiet)
+			printf("%s\n", line);
+		return EXIT_OK;
+	}
+	while (waitpid(child, &status, 0) < 0)
+		if (errno != EINTR)
+			return EXIT_SYSTEM;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_BUG;
+}
+
+static int run_daemon(const struct options *options)
+{
+	int fds[2];
+	pid_t child;
+
+	if (pipe2(fds, O_CLOEXEC)) {
+		fprintf(stderr, "fusenfs: cannot make a pipe: %m\n");
+		return EXIT_SYSTEM;
+	}
+	fflush(NULL);
+	child = fork();
+	if (child < 0) {
+		fprintf(stderr, "fusenfs: cannot fork: %m\n");
+		return EXIT_SYSTEM;
+	}
+	if (child == 0) {
+		close(fds[0]);
+		exit(run_child(options, fds[1]));
+	}
+	close(fds[1]);
+	return wait_for_child(options, child, fds[0]);
+}
+
+static int run(const struct options *options)
+{
+	switch (options->command) {
+	case COMMAND_HELP:
+		options_print_help(stdout);
+		return EXIT_OK;
+	case COMMAND_HELP_OPTIONS:
+		options_print_table(stdout);
+		return EXIT_OK;
+	case COMMAND_VERSION:
+		return print_version();
+	case COMMAND_MOUNT:
+		break;
+	}
+	log_set_level(options->log_level);
+	return options->foreground ? run_foreground(options) : run_daemon(options);
+}
+
+int main(int argc, char **argv)
+{
+	struct options options = { 0 };
+	struct message error;
+	int status;
+
+	tune_allocator();
+	if (options_parse(argc, argv, &options, &error))
+		return report_failure(&options, &error, (int)message_exit_code(&error));
+	status = run(&options);
+	options_deinit(&options);
+	return status;
+}

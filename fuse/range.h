@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* range - a piece of a file that was written and is not known to be on stable storage yet, and the
+ * buffer its bytes are in. Owned by a wback, guarded by its lock; buffers are shared between the two
+ * ends of a range that a newer one has cut in the middle. */
+#ifndef FUSE_RANGE_H
+#define FUSE_RANGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "nfs3.h"
+
+struct fs;
+struct request;
+
+/* Bytes of one write(2). */
+struct range_buffer {
+	unsigned int refs; /* under the wback's lock */
+	uint64_t charge;   /* memory it costs, against wbuf= */
+	void *token;       /* the FUSE buffer it was received in (dev.h); NULL: copy[] */
+	uint8_t copy[];
+};
+
+struct range {
+	TAILQ_ENTRY(range) link;       /* in one of the wback's lists */
+	STAILQ_ENTRY(range) send_link; /* to be sent, while already in `writing` */
+	uint64_t seq;                  /* order of write(2) */
+	uint64_t offset;
+	uint32_t len;
+	uint32_t done;                 /* bytes the server has taken in this pass */
+	const uint8_t *data;
+	struct range_buffer *buffer;
+	struct cred cred;
+	enum nfs3_stable stable;       /* asked for */
+	bool unstable;                 /* some of it needs a COMMIT */
+	bool has_verf, mixed_verf;     /* mixed: taken in part by each of two server instances */
+	uint64_t verf;
+	unsigned int n_rewrites;
+	struct request *request;       /* to answer when written; NULL in later passes */
+	struct range *spare;           /* for the one range this one may have to cut in two */
+};
+
+TAILQ_HEAD(range_list, range);
+
+/* range_new - data is kept in its FUSE buffer if that is large enough to be worth it, else copied.
+ * NULL without memory. *ret_charge: what to count against wbuf=. */
+struct range *range_new(const struct fs *fs, const char *data, size_t size, uint64_t offset);
+/* range_free - with its hold on the buffer; returns the memory that came free. Not on a list. */
+uint64_t range_free(struct range *range);
+
+static inline bool range_overlaps(const struct range *a, const struct range *b)
+{
+	return a->offset < b->offset + b->len && b->offset < a->offset + a->len;
+}
+
+/* range_overlaps_any - a range of the list other than this one. older: only those with a smaller
+ * seq count. */
+bool range_overlaps_any(const struct range_list *list, const struct range *range, bool older);
+
+/* range_replace - newer has been taken by the server: what it covers of the older ranges in list is
+ * forgotten. Those of which nothing is left go to *freed. */
+void range_replace(struct range_list *list, struct range *newer, struct range_list *freed);
+
+/* range_any_before - is one in the list older than seq? */
+bool range_any_before(const struct range_list *list, uint64_t seq);
+
+#endif
