@@ -1,0 +1,96 @@
+# shellcheck shell=bash disable=SC2034
+# Sourced by tests/run and packaging/try: Debian packages, without starting any of their services.
+
+BUILD_PACKAGES=(meson ninja-build gcc libc6-dev pkg-config libfuse3-dev libnfs-dev)
+LAB_PACKAGES=(fuse3 nfs-ganesha nfs-ganesha-vfs rpcbind python3 iproute2 mount e2fsprogs)
+TEST_PACKAGES=(nfs-ganesha-mem python3-pytest python3-pytest-timeout nftables strace)
+POLICY=/usr/sbin/policy-rc.d
+
+# Debian's tools first: another Python or meson may precede them in PATH.
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin:$PATH
+
+die()
+{
+	echo "${0##*/}: $*" >&2
+	exit 1
+}
+
+need_root()
+{
+	[ "$(id -u)" = 0 ] || die "must run as root: it mounts, and starts an NFS server (try: sudo $0)"
+}
+
+need_fuse()
+{
+	[ -c /dev/fuse ] || modprobe fuse 2>/dev/null || true
+	[ -c /dev/fuse ] || die "/dev/fuse does not exist (in a container: --privileged," \
+		"or --device /dev/fuse --cap-add SYS_ADMIN)"
+}
+
+# missing_packages NAME...: those not installed
+missing_packages()
+{
+	local name
+	for name in "$@"; do
+		[ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" = installed ] || echo "$name"
+	done
+}
+
+# install_packages NAME...: silent when nothing is missing
+install_packages()
+{
+	local missing log
+	mapfile -t missing < <(missing_packages "$@")
+	[ ${#missing[@]} -gt 0 ] || return 0
+	command -v apt-get >/dev/null || die "needs Debian's packages ${missing[*]}"
+	echo "Installing ${missing[*]}"
+	log=$(mktemp)
+	apt_install "$log" "${missing[@]}" || { tail -n 20 "$log" >&2; rm -f "$log"; die "apt-get failed"; }
+	rm -f "$log"
+}
+
+# The subshell's trap takes the guard away again, also after ^C.
+apt_install()
+(
+	log=$1
+	shift
+	if [ ! -e $POLICY ]; then
+		trap 'rm -f $POLICY' EXIT
+		printf '#!/bin/sh\nexit 101\n' >$POLICY
+		chmod 755 $POLICY
+	fi
+	export DEBIAN_FRONTEND=noninteractive
+	{ apt-get -q update && apt-get -qy install --no-install-recommends "$@"; } >"$log" 2>&1 || exit
+	keep_off_next_boot "$@" >>"$log" 2>&1
+)
+
+# Servers installed for a test are not to appear at the next boot either.
+keep_off_next_boot()
+{
+	[ -d /run/systemd/system ] || return 0
+	case " $* " in *" nfs-ganesha "*) systemctl disable nfs-ganesha.service || true ;; esac
+	case " $* " in *" rpcbind "*) systemctl disable rpcbind.service rpcbind.socket || true ;; esac
+}
+
+# build_program DIR MESON_OPTION...: shows the compiler's output only when it fails or warns
+build_program()
+{
+	local dir=$1 log
+	shift
+	log=$(mktemp)
+	if ! run_build "$dir" "$@" >"$log" 2>&1; then
+		cat "$log" >&2
+		rm -f "$log"
+		die "the build failed"
+	fi
+	grep -A4 'warning:' "$log" >&2 || true
+	rm -f "$log"
+}
+
+run_build()
+{
+	local dir=$1 verb=setup
+	shift
+	[ ! -f "$dir/build.ninja" ] || verb=configure
+	meson $verb "$dir" "$@" && ninja -C "$dir"
+}

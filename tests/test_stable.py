@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What fsync and close promise: data is on the server's disk, the newest of it, also when the server
+was restarted between WRITE and COMMIT and has forgotten what it only had in memory."""
+
+import os
+import signal
+
+import pytest
+
+from lab.child import Child
+from lab.procs import wait_for
+
+BLOCK = 4096
+AGAIN = r"the server restarted: writing \d+ ranges"
+
+
+def across_restart(m, server, before, after):
+    """before(fd) on a new file, a restart of the server, after(fd), fsync: the file on its disk."""
+    def body(child):
+        fd = os.open(m.path / "f", os.O_RDWR | os.O_CREAT)
+        before(fd)
+        child.tell()
+        child.hear(30)
+        after(fd)
+        os.fsync(fd)
+        os.close(fd)
+
+    m.expect_log(AGAIN)
+    with Child(body) as child:
+        child.hear()
+        server.restart()
+        child.tell()
+        child.wait(40)
+    return (m.server_path / "f").read_bytes()
+
+
+def blocks(count):
+    """Writes every other block, so that none can be joined with its neighbour."""
+    def body(fd):
+        for i in range(count):
+            os.pwrite(fd, b"A" * BLOCK, i * 2 * BLOCK)
+    return body
+
+
+@pytest.mark.parametrize("at", [0, 30, 59])
+def test_newer_data_wins(m, server, at):
+    """Ranges that are sent again after a restart never overwrite what was written since."""
+    data = across_restart(m, server, blocks(60),
+                          lambda fd: os.pwrite(fd, b"B" * BLOCK, at * 2 * BLOCK))
+    for i in range(60):
+        expected = b"B" if i == at else b"A"
+        assert data[i * 2 * BLOCK:(i * 2 + 1) * BLOCK] == expected * BLOCK
+
+
+def test_newer_piece_wins(m, server):
+    """The same where the newer data covers the front, the middle and the end of older ranges."""
+    def after(fd):
+        for i, (start, length) in enumerate([(0, 100), (1000, 100), (BLOCK - 100, 200)]):
+            os.pwrite(fd, b"B" * length, i * 2 * BLOCK + start)
+
+    data = across_restart(m, server, blocks(3), after)
+    assert data[0:200] == b"B" * 100 + b"A" * 100
+    assert data[2 * BLOCK + 900:2 * BLOCK + 1200] == b"A" * 100 + b"B" * 100 + b"A" * 100
+    assert data[5 * BLOCK - 200:5 * BLOCK + 100] == b"A" * 100 + b"B" * 200
+    assert len(data) == 5 * BLOCK + 100
+
+
+def test_failed_overwrite_keeps_the_older(m, server):
+    """A WRITE that fails does not cost the data it was to replace."""
+    def before(fd):
+        os.pwrite(fd, b"A" * BLOCK, 0)
+        with server.inject("pwritev:error=EDQUOT"), pytest.raises(OSError):
+            os.pwrite(fd, b"B" * BLOCK, 0)
+
+    data = across_restart(m, server, before, lambda fd: None)
+    assert data == b"A" * BLOCK
+
+
+def test_written_again_when_told_to_end(mount, server):
+    """SIGTERM after a restart of the server: what was not committed is written again first."""
+    m = mount(nconnect=4)
+
+    def body(child):
+        fd = os.open(m.path / "f", os.O_RDWR | os.O_CREAT)
+        blocks(3)(fd)
+        child.tell()
+        child.hear(60)
+
+    with Child(body) as child:
+        child.hear()
+        m.expect_log(AGAIN)
+        server.restart()
+        m.expect_exit(0)
+        os.kill(m.pid, signal.SIGTERM)
+        wait_for(lambda: not m.mounted, 15)
+        assert (m.server_path / "f").read_bytes()[:BLOCK] == b"A" * BLOCK
+        child.kill()
+
+
+def test_more_than_the_buffer(mount):
+    """Writers get past wbuf=, also when another file that is open holds nothing any more."""
+    m = mount(nconnect=4, options="wbuf=1M")
+    first = os.open(m.path / "a", os.O_RDWR | os.O_CREAT)
+    second = os.open(m.path / "a", os.O_RDWR | os.O_SYNC)
+    os.pwrite(first, b"x" * BLOCK, 0)
+    os.pwrite(second, b"y" * BLOCK, 0)
+    with open(m.path / "b", "wb", buffering=0) as file:
+        for _ in range(8):
+            assert file.write(b"z" * (1 << 20)) == 1 << 20
+    os.close(second)
+    os.close(first)
+    assert (m.server_path / "a").read_bytes() == b"y" * BLOCK
+    assert (m.server_path / "b").stat().st_size == 8 << 20
