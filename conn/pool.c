@@ -9,7 +9,6 @@
  * (TICK_NS while anything is outstanding or a connection is not up) pulls and expires. */
 #include "conn.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
@@ -23,7 +22,6 @@
 #include "connection.h"
 #include "mutex.h"
 #include "pool.h"
-#include "rpc.h"
 #include "util.h"
 
 enum { BROKEN_MAX = 3 }; /* connections that may break with EBADMSG under one call */
