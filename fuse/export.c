@@ -62,8 +62,6 @@ static int probe_fsinfo(struct fs *fs, struct probe *probe)
 	fs->rsize = transfer_size(options->rsize, info.rtpref, info.rtmax);
 	fs->wsize = transfer_size(options->wsize, info.wtpref, info.wtmax);
 	fs->max_write = (uint32_t)min_size(max_size(fs->wsize, WRITE_MIN), WRITE_MAX);
-	fs->max_file_size = info.maxfilesize;
-	fs->time_delta = info.time_delta;
 	fs->readdirsize = options->readdirsize;
 	return 0;
 }
@@ -81,7 +79,6 @@ static int probe_root(struct fs *fs, struct probe *probe)
 		return error;
 	if (!S_ISDIR(attr.mode))
 		return -ENOTDIR;
-	fs->fsid = attr.fsid;
 	attr_apply(&fs->attr_policy, fs->root, &attr, stamp, clock_ns());
 	return 0;
 }

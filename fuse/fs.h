@@ -35,9 +35,6 @@ struct fs {
 	uint32_t rsize, wsize, readdirsize; /* bytes per READ, WRITE, READDIR(PLUS) reply */
 	uint32_t max_write;             /* the largest FUSE WRITE, as negotiated */
 	uint32_t name_max;
-	uint64_t max_file_size;
-	struct timespec time_delta;
-	uint64_t fsid;                  /* of the root */
 
 	_Atomic(unsigned int) n_open_files;
 	_Atomic(bool) no_readdirplus;   /* the server said NOTSUPP: use READDIR; readdir.c */

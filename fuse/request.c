@@ -247,13 +247,6 @@ void request_reply_err(struct request *request, int error)
 	request_free(request);
 }
 
-void request_reply_none(struct request *request)
-{
-	if (begin_reply(request))
-		fuse_reply_none(request->req);
-	request_free(request);
-}
-
 static double seconds(int64_t ns)
 {
 	return ns > 0 ? (double)ns / 1e9 : 0.0;
@@ -345,11 +338,6 @@ void request_reply_entry(struct request *request, struct inode *child)
 	request_free(request);
 }
 
-void request_reply_negative(struct request *request)
-{
-	request_reply_err(request, -ENOENT);
-}
-
 bool request_reply_create(struct request *request, struct inode *child,
 			  const struct fuse_file_info *fi)
 {
@@ -400,13 +388,6 @@ void request_reply_statfs(struct request *request, const struct statvfs *st)
 {
 	if (begin_reply(request))
 		fuse_reply_statfs(request->req, st);
-	request_free(request);
-}
-
-void request_reply_lseek(struct request *request, off_t offset)
-{
-	if (begin_reply(request))
-		fuse_reply_lseek(request->req, offset);
 	request_free(request);
 }
 

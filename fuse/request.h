@@ -180,11 +180,9 @@ bool request_answered(const struct request *request);
 /* ---- replying: each frees the request ---------------------------------------------------- */
 
 void request_reply_err(struct request *request, int error); /* 0 or -errno */
-void request_reply_none(struct request *request);
 void request_reply_attr(struct request *request);           /* request->inode's cached ones */
 /* Inode (reference taken over) found under request->name in request->inode; counts the lookup. */
 void request_reply_entry(struct request *request, struct inode *child);
-void request_reply_negative(struct request *request);       /* no such name: ENOENT */
 /* As request_reply_entry, for CREATE. False: nobody took it, fi->fh must be released. */
 bool request_reply_create(struct request *request, struct inode *child,
 			  const struct fuse_file_info *fi);
@@ -195,7 +193,6 @@ void request_reply_buf(struct request *request, const void *data, size_t size);
 bool request_reply_dirents(struct request *request, const void *data, size_t size);
 void request_reply_write(struct request *request, size_t count);
 void request_reply_statfs(struct request *request, const struct statvfs *st);
-void request_reply_lseek(struct request *request, off_t offset);
 void request_reply_readlink(struct request *request, const char *target, uint32_t len);
 
 /* request_fill_entry - what an entry reply says of child: attributes and validity. For readdirplus,
