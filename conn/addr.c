@@ -469,6 +469,17 @@ int socket_bind_port(int fd, int family, uint16_t port)
 	return error ? error : bind_any(fd, family, port);
 }
 
+int socket_bind_again(int fd, const struct sockaddr_storage *local)
+{
+	socklen_t len = local->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) :
+						       sizeof(struct sockaddr_in);
+	int error = allow_reuse(fd);
+
+	if (error)
+		return error;
+	return bind(fd, (const struct sockaddr *)local, len) ? -errno : 0;
+}
+
 /* Ports below 1024 that something on this host may want to listen on, or that firewalls and
  * intrusion detection take for a service. getservbyport(3) would ask NSS, which may block. */
 static bool port_is_well_known(uint16_t port)

@@ -41,7 +41,9 @@ struct cred {
 enum call_class {
 	CALL_IDEMPOTENT, /* sent again at once, elsewhere */
 	CALL_WRITE,      /* sent again once the old socket has been reset, so that no stale copy follows */
-	CALL_OTHER,      /* not idempotent: may have been executed; ends with -ETIMEDOUT and `ambiguous` */
+	CALL_OTHER,      /* not idempotent: sent again to the server's duplicate request cache (the same
+			  * bytes from the same port), else may have been executed: -ETIMEDOUT and
+			  * `ambiguous` */
 };
 
 /* Which queue a call waits in. */
@@ -81,6 +83,8 @@ struct call {
 	enum call_size size;
 	uint32_t reply_max;   /* bound of the expected results in bytes; a longer record is refused */
 	int64_t deadline_ns;  /* CLOCK_MONOTONIC; then done() with -ETIMEDOUT. INT64_MAX: none */
+	bool impatient;       /* done() with -EHOSTDOWN as soon as the server is not SERVER_UP, sent or
+			       * not: for the owner who has an answer of his own. CALL_IDEMPOTENT only */
 	const void *payload;  /* WRITE: sent after head without a copy, zero-padded to 4; may be NULL */
 	uint32_t payload_len;
 
@@ -106,6 +110,8 @@ struct call {
 	bool sent;                   /* any byte handed to the kernel on the present connection */
 	unsigned int n_sent;         /* times it was wholly sent on the present connection */
 	unsigned int n_repeats;      /* times it was sent again because no answer came */
+	unsigned int n_replays;      /* times its connection was made anew for it */
+	int64_t first_sent_ns;       /* 0: not yet */
 	bool resent;                 /* an earlier connection was lost when it was wholly sent */
 	uint8_t n_broken;            /* connections that sent garbage while it was outstanding */
 	uint64_t sent_end;           /* where its last byte is in what the connection sent */
@@ -152,10 +158,12 @@ void call_bad_reply(struct call *call, const char *what);
 enum conn_state { CONN_DOWN, CONN_CONNECTING, CONN_UP, CONN_SUSPECT };
 const char *conn_state_name(enum conn_state state);
 
+/* The server, over all connections; policy_server() decides. Any byte from it makes it SERVER_UP. */
 enum server_state {
-	SERVER_UP,      /* at least one connection is */
-	SERVER_WAITING, /* none is; calls are parked until their deadline */
-	SERVER_DOWN,    /* for longer than the soft deadline; new calls fail at once with -EHOSTDOWN */
+	SERVER_UP,      /* it answers, or nothing was asked of it */
+	SERVER_WAITING, /* it owes answers and has been silent for most of a second, or no connection is
+			 * up: calls wait until their deadline, impatient ones are done */
+	SERVER_DOWN,    /* so for detect_ns: new calls fail at once with -EHOSTDOWN, unless hard */
 };
 
 enum { POOL_MAX_CONNECTIONS = 64, POOL_MAX_LOOPS = 16, POOL_MAX_ADDRS = 16 };
@@ -179,10 +187,12 @@ enum pool_event_type {
 struct pool_event {
 	enum pool_event_type type;
 	unsigned int conn;          /* its number, for the CONN and REPLY events */
+	unsigned int n_conns;       /* CONN events: so many alike within a second, conn the first */
 	int error;                  /* errno that took it down; 0 if none */
 	const char *reason;         /* static text, such as "silent for 5 s"; may be NULL */
 	unsigned int n_up;          /* connections up now */
 	bool reconnected;           /* CONN_UP, SERVER_UP: not for the first time */
+	bool was_down;              /* SERVER_UP: POOL_SERVER_DOWN was told */
 	unsigned int n_moved;       /* calls moved to other connections */
 	int64_t outage_ns;          /* SERVER_UP: how long it was away */
 	struct sockaddr_storage local, remote;
@@ -192,7 +202,7 @@ struct pool_config {
 	unsigned int n_connections;   /* nconnect */
 	unsigned int n_loops;         /* 0: min(n_connections, max(2, CPUs), 16) */
 	struct pool_addr addrs[POOL_MAX_ADDRS];
-	unsigned int n_addrs;
+	unsigned int n_addrs;         /* 0: until pool_set_addresses() */
 	/* The host name (and the port, decimal), resolved again when a connection cannot be
 	 * made; NULL: addrs[] for good. Borrowed. */
 	const char *host, *service;
@@ -207,8 +217,8 @@ struct pool_config {
 	int64_t timeo_ns;             /* an unanswered call is sent again, on the same connection with
 				       * the same xid; servers drop calls now and then. 0: never */
 	unsigned int retrans;         /* so many times, each after one timeo more */
-	int64_t detect_ns;            /* silence with calls outstanding: dead */
-	int64_t grace_ns;             /* no connection for so long: SERVER_DOWN */
+	int64_t detect_ns;            /* silence with calls outstanding: a connection is dead, and if
+				       * all are silent or gone, SERVER_DOWN */
 	/* Called on any loop's thread, no lock held; may not block. */
 	void (*event)(void *userdata, const struct pool_event *event);
 	void *userdata;
@@ -220,6 +230,9 @@ int pool_open(const struct pool_config *config, struct pool **ret_pool);
 /* pool_wait_up - until n connections are up. 0, -ETIMEDOUT at deadline_ns, or, when every
  * connection has failed at least once, the first one's error. Not on a loop's thread. */
 int pool_wait_up(struct pool *pool, unsigned int n, int64_t deadline_ns);
+/* pool_set_addresses - replace the addresses; a pool opened without any, which is SERVER_DOWN, dials.
+ * Not on a loop's thread. */
+void pool_set_addresses(struct pool *pool, const struct pool_addr addrs[], unsigned int n);
 /* pool_set_transfer_max - once FSINFO is known. Any thread. */
 void pool_set_transfer_max(struct pool *pool, uint32_t bytes);
 /* pool_close - stop the loops; every call still outstanding is done with -ECONNABORTED on the
@@ -229,12 +242,13 @@ void pool_close(struct pool *pool);
 unsigned int pool_n_loops(const struct pool *pool);
 struct loop *pool_loop(struct pool *pool, unsigned int index);
 
-/* pool_submit - send the call. 0: done() follows exactly once, never from within pool_submit().
- * -EHOSTDOWN: the server is known to be down (soft); -ECONNABORTED: the pool is closing; then
- * done() is never called. Never blocks. Any thread; fastest on a loop's. */
-int pool_submit(struct pool *pool, struct call *call);
-/* pool_submit_after - the same, delay_ns from now. Only on a loop's thread. */
-int pool_submit_after(struct pool *pool, struct call *call, int64_t delay_ns);
+/* pool_submit - send the call; done() follows exactly once, also when it cannot be sent: -EHOSTDOWN,
+ * the server is known to be down (soft); -ECONNABORTED, the pool is closing. Never blocks, and
+ * done() is never called from within, but for a pool whose loops have stopped. Any thread; fastest
+ * on a loop's. */
+void pool_submit(struct pool *pool, struct call *call);
+/* pool_submit_after - the same, delay_ns from now. On a loop's thread; else -ECONNABORTED. */
+void pool_submit_after(struct pool *pool, struct call *call, int64_t delay_ns);
 /* pool_call_wait - submit and wait for done(); the call's done is overwritten. Returns
  * call->status. results stay readable in copy[0..size). Not on a loop's thread. */
 int pool_call_wait(struct pool *pool, struct call *call, uint8_t *copy, uint32_t size);

@@ -5,6 +5,9 @@
  *   CONNECTING -> UP: the server answered a NULL call.   UP -> SUSPECT: it owes an answer for long.
  *   SUSPECT -> UP: a byte came.   any -> DOWN: connection_lose(), which resets the socket first.
  *
+ * A lost connection that had calls of CALL_OTHER in flight is dialled again at once for them, from
+ * the same port; see `replay` in connection.h.
+ *
  * connection_set_state() is the only way from one to another. */
 #include "connection.h"
 
@@ -21,7 +24,10 @@
 #include "pool.h"
 #include "util.h"
 
-enum { NULL_PROCEDURE = 0, SEND_TAIL = 256 * 1024, ANSWERS_MAX = 16 * 1024 * 1024 };
+static const int64_t SYN_NS = 2 * NS_PER_S;     /* when the server is away, or for a replay */
+static const int64_t PROVEN_NS = 10 * NS_PER_S; /* up for so long: it does not just flap */
+
+enum { NULL_PROCEDURE = 0, SEND_TAIL = 256 * 1024, ANSWERS_MAX = 16 * 1024 * 1024, REPLAY_DIALS = 2 };
 
 const char *conn_state_name(enum conn_state state)
 {
@@ -68,6 +74,67 @@ void connection_bind(struct connection *conn, struct call *call)
 	transfer_bind(conn, call);
 }
 
+/* ---- calls for which it is made anew ----------------------------------------------------- */
+
+static void send_replays(struct connection *conn)
+{
+	struct call *call;
+
+	while ((call = TAILQ_FIRST(&conn->replay))) {
+		TAILQ_REMOVE(&conn->replay, call, link);
+		connection_reserve(conn, call);
+		transfer_bind(conn, call);
+	}
+}
+
+/* The same ports cannot be had: what became of these calls has to be found out otherwise. */
+static void give_up_replays(struct connection *conn)
+{
+	pool_reroute(conn->pool, &conn->replay, ETIMEDOUT);
+}
+
+static bool is_cancelled(const struct call *call)
+{
+	return atomic_load_explicit(&call->cancelled, memory_order_relaxed);
+}
+
+/* Of the calls of a lost connection, keep those to replay. */
+static void keep_for_replay(struct connection *conn, struct call_list *calls, bool path_suspect)
+{
+	int64_t now_ns = clock_ns();
+	struct call *call, *next;
+
+	conn->replay_from = conn->local;
+	for (call = TAILQ_FIRST(calls); call; call = next) {
+		next = TAILQ_NEXT(call, link);
+		if (policy_lost(call->class, call->n_sent || call->resent) != POLICY_AMBIGUOUS ||
+		    is_cancelled(call) || call->deadline_ns <= now_ns ||
+		    !policy_may_replay(now_ns - call->first_sent_ns, path_suspect,
+				       call->n_replays))
+			continue;
+		TAILQ_REMOVE(calls, call, link);
+		call->n_replays++;
+		call->n_repeats = 0;
+		pool_note_resend(conn->pool, call);
+		TAILQ_INSERT_TAIL(&conn->replay, call, link);
+	}
+}
+
+static void expire_replays(struct connection *conn, int64_t now_ns)
+{
+	struct call *call, *next;
+
+	for (call = TAILQ_FIRST(&conn->replay); call; call = next) {
+		next = TAILQ_NEXT(call, link);
+		if (call->deadline_ns > now_ns && !is_cancelled(call))
+			continue;
+		TAILQ_REMOVE(&conn->replay, call, link);
+		call_fail(call, pool_expiry(conn->pool, call, now_ns));
+		pool_finish(conn->pool, call);
+		next = TAILQ_FIRST(&conn->replay); /* done() may have changed the list */
+	}
+}
+
 /* ---- the NULL call that proves it works -------------------------------------------------- */
 
 static void probe_done(struct call *call)
@@ -83,8 +150,9 @@ static void probe_done(struct call *call)
 	if (conn->state != CONN_CONNECTING)
 		return;
 	loop_timer_cancel(conn->loop, &conn->timer);
-	conn->n_failures = 0;
+	conn->up_since_ns = loop_now_ns(conn->loop);
 	connection_set_state(conn, CONN_UP);
+	send_replays(conn);
 	pool_conn_changed(conn->pool, conn, CONN_CONNECTING, 0, NULL, 0);
 }
 
@@ -132,6 +200,11 @@ static void bind_source(struct connection *conn, int fd, int family)
 {
 	int error;
 
+	if (!TAILQ_EMPTY(&conn->replay)) {
+		if (!socket_bind_again(fd, &conn->replay_from))
+			return;
+		give_up_replays(conn);
+	}
 	if (conn->local_port && !socket_bind_port(fd, family, conn->local_port))
 		return;
 	conn->local_port = 0;
@@ -169,6 +242,8 @@ static void dial_later(struct connection *conn)
 	bool server_up = pool_server_state(conn->pool) == SERVER_UP;
 	int64_t pause_ns = policy_backoff_ns(conn->n_failures++, server_up, (uint32_t)random());
 
+	if (!TAILQ_EMPTY(&conn->replay) && !conn->n_replay_dials)
+		pause_ns = 0;
 	loop_timer_set(conn->loop, &conn->timer, clock_ns() + pause_ns);
 }
 
@@ -176,20 +251,36 @@ static void dial_failed(struct connection *conn, int error, const char *reason)
 {
 	atomic_store_explicit(&conn->load.error, error, memory_order_relaxed);
 	conn->local_port = 0; /* the path of this port may be the reason */
+	if (conn->n_replay_dials >= REPLAY_DIALS)
+		give_up_replays(conn);
 	dial_later(conn);
 	pool_conn_changed(conn->pool, conn, CONN_CONNECTING, error, reason, 0);
 	pool_dial_failed(conn->pool, conn->loop);
 }
 
+/* While the server is away a SYN of ours goes out every now and then, so that its return is noticed:
+ * the kernel's own repetitions get rarer and rarer. */
+static int64_t connect_limit_ns(const struct connection *conn)
+{
+	int64_t limit_ns = pool_config_of(conn->pool)->connect_ns;
+
+	if (pool_server_state(conn->pool) != SERVER_UP || !TAILQ_EMPTY(&conn->replay))
+		return min_i64(limit_ns, SYN_NS);
+	return limit_ns;
+}
+
 void connection_dial(struct connection *conn)
 {
-	const struct pool_config *config = pool_config_of(conn->pool);
 	struct pool_addr addr;
 	int error;
 
 	if (conn->state != CONN_DOWN)
 		return;
-	addr = pool_next_address(conn->pool, conn);
+	if (TAILQ_EMPTY(&conn->replay))
+		conn->dialled = pool_next_address(conn->pool, conn);
+	else
+		conn->n_replay_dials++;
+	addr = conn->dialled;
 	conn->stop_error = 0;
 	conn->stop_reason = NULL;
 	error = start_connect(conn, &addr);
@@ -198,7 +289,7 @@ void connection_dial(struct connection *conn)
 		return;
 	}
 	connection_set_state(conn, CONN_CONNECTING);
-	loop_timer_set(conn->loop, &conn->timer, clock_ns() + config->connect_ns);
+	loop_timer_set(conn->loop, &conn->timer, clock_ns() + connect_limit_ns(conn));
 }
 
 static int connect_result(struct connection *conn)
@@ -220,7 +311,9 @@ static void connected(struct connection *conn)
 		return;
 	}
 	pool_conn_addresses(conn->pool, conn);
-	conn->last_rx_ns = loop_now_ns(conn->loop);
+	if (TAILQ_EMPTY(&conn->replay))
+		loop_timer_set(conn->loop, &conn->timer,
+			       clock_ns() + pool_config_of(conn->pool)->connect_ns);
 	send_probe(conn);
 }
 
@@ -258,7 +351,14 @@ static void take_answers(struct connection *conn)
 			return;
 }
 
-void connection_lose(struct connection *conn, int error, const char *reason)
+/* Back-off starts anew for one that worked for a while; one that flaps gets rarer. */
+static void note_end(struct connection *conn)
+{
+	if (loop_now_ns(conn->loop) - conn->up_since_ns >= PROVEN_NS)
+		conn->n_failures = 0;
+}
+
+static void lose(struct connection *conn, int error, const char *reason, bool path_suspect)
 {
 	struct call_list calls = TAILQ_HEAD_INITIALIZER(calls);
 	enum conn_state old = conn->state;
@@ -278,13 +378,24 @@ void connection_lose(struct connection *conn, int error, const char *reason)
 	}
 	atomic_store_explicit(&conn->load.error, error, memory_order_relaxed);
 	atomic_fetch_add_explicit(&conn->load.reconnects, 1, memory_order_relaxed);
+	note_end(conn);
+	if (path_suspect)
+		conn->local_port = 0;
+	conn->n_replay_dials = 0;
+	keep_for_replay(conn, &calls, path_suspect);
 	n_moved = pool_reroute(conn->pool, &calls, error);
 	pool_conn_changed(conn->pool, conn, old, error, reason, n_moved);
 	dial_later(conn);
 }
 
+void connection_lose(struct connection *conn, int error, const char *reason)
+{
+	lose(conn, error, reason, false);
+}
+
 void connection_drain(struct connection *conn, struct call_list *list)
 {
+	TAILQ_CONCAT(list, &conn->replay, link);
 	if (conn->state == CONN_DOWN)
 		return;
 	connection_set_state(conn, CONN_DOWN);
@@ -298,7 +409,9 @@ void connection_drain(struct connection *conn, struct call_list *list)
 
 static void alive(struct connection *conn)
 {
-	if (conn->state != CONN_SUSPECT || conn->last_rx_ns < loop_now_ns(conn->loop))
+	int64_t last_rx_ns = atomic_load_explicit(&conn->load.last_rx_ns, memory_order_relaxed);
+
+	if (conn->state != CONN_SUSPECT || last_rx_ns < loop_now_ns(conn->loop))
 		return;
 	connection_set_state(conn, CONN_UP);
 	pool_conn_changed(conn->pool, conn, CONN_SUSPECT, 0, NULL, 0);
@@ -352,17 +465,34 @@ static void timer_expired(struct loop_timer *timer, int64_t now_ns UNUSED)
 
 /* ---- the tick ---------------------------------------------------------------------------- */
 
-static bool is_expired(const struct call *call, int64_t now_ns)
+static bool is_expired(const struct connection *conn, const struct call *call, int64_t now_ns)
 {
+	bool in_part = call->sent && !call->sent_ns;
+
 	if (call->deadline_ns <= now_ns)
 		return true;
-	return !call->sent && atomic_load_explicit(&call->cancelled, memory_order_relaxed);
+	if (!in_part && pool_is_out_of_patience(conn->pool, call))
+		return true;
+	return !call->sent && is_cancelled(call);
 }
 
-/* A sent call that changes things may not be forgotten while its socket could still deliver it. */
-static bool needs_reset(const struct call *call)
+static uint64_t acked_bytes(const struct connection *conn)
 {
-	return call->sent && (call->class != CALL_IDEMPOTENT || !call->sent_ns);
+	uint64_t sent = atomic_load_explicit(&conn->load.bytes_sent, memory_order_relaxed);
+	int unacked;
+
+	if (ioctl(conn->watch.fd, SIOCOUTQ, &unacked) < 0)
+		return 0;
+	return sent - (uint64_t)unacked;
+}
+
+/* A sent call that changes things may not be forgotten while our own kernel could still deliver it.
+ * What the server's kernel has, no reset takes back (retransmission.md R5). */
+static bool needs_reset(const struct connection *conn, const struct call *call)
+{
+	if (!call->sent || (call->class == CALL_IDEMPOTENT && call->sent_ns))
+		return false;
+	return !call->sent_ns || acked_bytes(conn) < call->sent_end;
 }
 
 /* True if the connection must be reset to be rid of a call. */
@@ -373,12 +503,12 @@ static bool take_expired(struct connection *conn, struct call_list *from, int64_
 
 	for (call = TAILQ_FIRST(from); call; call = next) {
 		next = TAILQ_NEXT(call, link);
-		if (call == &conn->probe || !is_expired(call, now_ns))
+		if (call == &conn->probe || !is_expired(conn, call, now_ns))
 			continue;
-		if (needs_reset(call))
+		if (needs_reset(conn, call))
 			return true;
 		transfer_unbind(conn, call);
-		call_fail(call, call->deadline_ns <= now_ns ? -ETIMEDOUT : -EINTR);
+		call_fail(call, pool_expiry(conn->pool, call, now_ns));
 		TAILQ_INSERT_TAIL(expired, call, link);
 	}
 	return false;
@@ -412,8 +542,15 @@ static void repeat_unanswered(struct connection *conn, int64_t now_ns)
 		next = TAILQ_NEXT(call, link);
 		if (call == &conn->probe || call == conn->placing)
 			continue;
-		switch (policy_repeat(call->class, call->size, call->n_repeats, now_ns,
-				      call->sent_ns, config->timeo_ns, config->retrans)) {
+		switch (policy_repeat(&(struct policy_unanswered){
+			.class = call->class,
+			.size = call->size,
+			.replayed = call->n_replays > 0,
+			.n_repeats = call->n_repeats,
+			.waited_ns = now_ns - call->sent_ns,
+			.timeo_ns = config->timeo_ns,
+			.retrans = config->retrans,
+		})) {
 		case POLICY_WAIT:
 			break;
 		case POLICY_REPEAT_HERE:
@@ -439,28 +576,35 @@ static bool is_arriving(struct connection *conn)
 {
 	const struct call *oldest = TAILQ_FIRST(&conn->sent);
 	uint64_t before = conn->acked;
-	int unacked;
 
-	if (ioctl(conn->watch.fd, SIOCOUTQ, &unacked) < 0)
-		return false;
-	conn->acked = atomic_load_explicit(&conn->load.bytes_sent, memory_order_relaxed) -
-		      (uint64_t)unacked;
+	conn->acked = acked_bytes(conn);
 	return conn->acked > before && (!oldest || oldest->sent_end > conn->acked);
 }
 
-void connection_tick(struct connection *conn, int64_t now_ns)
+static enum policy_health health(struct connection *conn, int64_t now_ns)
 {
-	if (conn->state != CONN_UP && conn->state != CONN_SUSPECT)
-		return;
-	expire(conn, now_ns);
-	if (conn->state != CONN_UP && conn->state != CONN_SUSPECT)
-		return;
-	repeat_unanswered(conn, now_ns);
-	if (conn->waiting_since_ns && is_arriving(conn))
-		conn->waiting_since_ns = now_ns;
-	switch (policy_health(now_ns, conn->waiting_since_ns, conn->last_rx_ns,
-			      pool_config_of(conn->pool)->detect_ns)) {
+	struct policy_signs signs = {
+		.now_ns = now_ns,
+		.waiting_since_ns = connection_waiting_since(conn),
+		.last_rx_ns = atomic_load_explicit(&conn->load.last_rx_ns, memory_order_relaxed),
+		.others_rx_ns = pool_others_rx_ns(conn->pool, conn),
+		.suspicious = pool_is_suspicious(conn->pool),
+		.detect_ns = pool_config_of(conn->pool)->detect_ns,
+	};
+
+	signs.unacked = signs.waiting_since_ns &&
+			acked_bytes(conn) < atomic_load_explicit(&conn->load.bytes_sent,
+								 memory_order_relaxed);
+	return policy_health(&signs);
+}
+
+static void judge(struct connection *conn, int64_t now_ns)
+{
+	switch (health(conn, now_ns)) {
 	case POLICY_HEALTHY:
+		break;
+	case POLICY_PROBE:
+		send_probe(conn);
 		break;
 	case POLICY_SUSPECT:
 		send_probe(conn);
@@ -469,14 +613,32 @@ void connection_tick(struct connection *conn, int64_t now_ns)
 			pool_conn_changed(conn->pool, conn, CONN_UP, 0, "no answer for a while", 0);
 		}
 		break;
-	case POLICY_PROBE:
-		send_probe(conn);
+	case POLICY_BLACK_HOLE:
+		lose(conn, ETIMEDOUT, "silent, while others were answered", true);
 		break;
 	case POLICY_DEAD:
-		conn->local_port = 0; /* the path of this port may be the reason */
-		connection_lose(conn, ETIMEDOUT, "silent");
+		lose(conn, ETIMEDOUT, "silent", pool_server_state(conn->pool) == SERVER_UP);
 		break;
 	}
+}
+
+static bool has_socket(const struct connection *conn)
+{
+	return conn->state == CONN_UP || conn->state == CONN_SUSPECT;
+}
+
+void connection_tick(struct connection *conn, int64_t now_ns)
+{
+	expire_replays(conn, now_ns);
+	if (!has_socket(conn))
+		return;
+	expire(conn, now_ns);
+	if (!has_socket(conn))
+		return;
+	repeat_unanswered(conn, now_ns);
+	if (connection_waiting_since(conn) && is_arriving(conn))
+		connection_set_waiting(conn, now_ns);
+	judge(conn, now_ns);
 }
 
 /* ---- making and unmaking ----------------------------------------------------------------- */
@@ -491,6 +653,7 @@ int connection_init(struct connection *conn, struct pool *pool, struct loop *loo
 		.timer = { .expired = timer_expired },
 		.flush = { .run = flush_ready },
 	};
+	TAILQ_INIT(&conn->replay);
 	return transfer_init(conn);
 }
 

@@ -26,6 +26,8 @@ struct conn_load {
 	_Atomic(uint64_t) window;
 	_Atomic(uint64_t) rate;
 	_Atomic(int64_t) rtt_ns;
+	_Atomic(int64_t) waiting_since_ns;  /* an answer is owed and no byte has come since; 0: none owed */
+	_Atomic(int64_t) last_rx_ns;        /* outlives the socket */
 	_Atomic(uint64_t) bytes_sent, bytes_received, calls_done, reconnects;
 	_Atomic(int) error;
 };
@@ -42,9 +44,17 @@ struct connection {
 	struct loop_watch watch;      /* fd -1 while CONN_DOWN */
 	uint32_t watched;             /* EPOLL* bits */
 	struct loop_timer timer;      /* CONN_CONNECTING: limit; CONN_DOWN: next dial */
-	unsigned int n_failures;      /* dials since it was last up */
+	unsigned int n_failures;      /* dials since it was last up for long */
 	unsigned int n_dials;
 	uint16_t local_port;          /* to dial from again; 0: any */
+	struct pool_addr dialled;     /* where to, last */
+
+	/* Calls that the server may have executed, while the connection is made anew for them: first
+	 * from the same address and port to the same, so that the server's duplicate request cache
+	 * recognises them (retransmission.md R2 a). Empty once it is up or that has failed. */
+	struct call_list replay;
+	struct sockaddr_storage replay_from;
+	unsigned int n_replay_dials;
 	struct sockaddr_storage local, remote; /* under the pool's lock for readers elsewhere */
 
 	struct call_list send_queue;  /* bound, the first one sent in part (send_offset bytes) */
@@ -60,8 +70,7 @@ struct connection {
 	int stop_error;               /* errno: lose the connection after this message; 0 */
 	const char *stop_reason;
 
-	int64_t waiting_since_ns;     /* an answer is owed and no byte has come since; 0: none owed */
-	int64_t last_rx_ns;
+	int64_t up_since_ns;          /* CONN_UP first */
 	uint64_t acked;               /* of load.bytes_sent, by the server's kernel, at the last tick */
 	int64_t rate_since_ns;        /* start of the rate sample; 0: none running */
 	uint64_t rate_bytes;          /* carried since */
@@ -90,6 +99,17 @@ void connection_tick(struct connection *conn, int64_t now_ns);
 /* connection_drain - move every bound call to *list, as at the end of the pool. */
 void connection_drain(struct connection *conn, struct call_list *list);
 void connection_snapshot(const struct connection *conn, struct policy_conn *ret_conn);
+
+/* connection_waiting_since, connection_set_waiting - load.waiting_since_ns, by its only writer. */
+static inline int64_t connection_waiting_since(const struct connection *conn)
+{
+	return atomic_load_explicit(&conn->load.waiting_since_ns, memory_order_relaxed);
+}
+
+static inline void connection_set_waiting(struct connection *conn, int64_t since_ns)
+{
+	atomic_store_explicit(&conn->load.waiting_since_ns, since_ns, memory_order_relaxed);
+}
 
 /* Between connection.c (life and health) and transfer.c (bytes). */
 

@@ -12,7 +12,15 @@ static const int64_t RTT_UNKNOWN_NS = 100 * 1000;
 static const int64_t HAND_OVER_NS = 150 * 1000;
 static const int64_t FOREVER_NS = INT64_MAX / 4;
 static const uint64_t WINDOW_MAX = 64 << 20;
-static const int64_t SUSPECT_NS = 1 * NS_PER_S;
+static const int64_t OVERDUE_NS = 200 * NS_PER_MS;
+static const int64_t SUSPECT_NS = 500 * NS_PER_MS;
+static const int64_t BLACK_HOLE_NS = 1300 * NS_PER_MS;
+/* How much of that others must have been answered after the NULL call went out. */
+static const int64_t OTHERS_NS = 900 * NS_PER_MS;
+static const int64_t REPLAY_AGE_NS = 100 * NS_PER_S; /* caches forget after two minutes */
+static const unsigned int REPLAYS_MAX = 2;
+static const int64_t REPLAYED_TIMEO_NS = 1 * NS_PER_S;
+static const unsigned int REPLAYED_RETRANS = 8;
 static const int64_t FIRST_MOVE_NS = 1 * NS_PER_S;
 static const unsigned int MOVES_MAX = 3;
 static const int64_t IDLE_PROBE_NS = 30 * NS_PER_S;
@@ -86,40 +94,75 @@ enum policy_fate policy_lost(enum call_class class, bool sent)
 	return sent && class == CALL_OTHER ? POLICY_AMBIGUOUS : POLICY_RESEND;
 }
 
-enum policy_repeat policy_repeat(enum call_class class, enum call_size size, unsigned int n_repeats,
-				 int64_t now_ns, int64_t sent_ns, int64_t timeo_ns,
-				 unsigned int retrans)
+bool policy_may_replay(int64_t age_ns, bool path_suspect, unsigned int n_replays)
 {
-	int64_t waited_ns = now_ns - sent_ns;
+	return age_ns < REPLAY_AGE_NS && !path_suspect && n_replays < REPLAYS_MAX;
+}
 
-	if (class == CALL_IDEMPOTENT && size == CALL_SMALL) {
-		if (n_repeats < MOVES_MAX && waited_ns >= FIRST_MOVE_NS << (2 * n_repeats))
+enum policy_repeat policy_repeat(const struct policy_unanswered *call)
+{
+	int64_t timeo_ns = call->replayed ? REPLAYED_TIMEO_NS : call->timeo_ns;
+	unsigned int retrans = call->replayed ? REPLAYED_RETRANS : call->retrans;
+
+	if (call->class == CALL_IDEMPOTENT && call->size == CALL_SMALL) {
+		if (call->n_repeats < MOVES_MAX &&
+		    call->waited_ns >= FIRST_MOVE_NS << (2 * call->n_repeats))
 			return POLICY_REPEAT_ELSEWHERE;
 		return POLICY_WAIT;
 	}
-	if (timeo_ns && n_repeats < retrans && waited_ns >= timeo_ns * (1 + (int64_t)n_repeats))
+	if (timeo_ns && call->n_repeats < retrans &&
+	    call->waited_ns >= timeo_ns * (1 + (int64_t)call->n_repeats))
 		return POLICY_REPEAT_HERE;
 	return POLICY_WAIT;
 }
 
-enum policy_health policy_health(int64_t now_ns, int64_t waiting_since_ns, int64_t idle_since_ns,
-				 int64_t detect_ns)
+static bool is_black_hole(const struct policy_signs *signs, int64_t waited_ns)
 {
-	if (!waiting_since_ns)
-		return now_ns - idle_since_ns >= IDLE_PROBE_NS ? POLICY_PROBE : POLICY_HEALTHY;
-	if (now_ns - waiting_since_ns >= detect_ns)
-		return POLICY_DEAD;
-	if (now_ns - waiting_since_ns >= min_i64(SUSPECT_NS, detect_ns / 2))
-		return POLICY_SUSPECT;
-	return POLICY_HEALTHY;
+	return waited_ns >= BLACK_HOLE_NS && signs->unacked &&
+	       signs->others_rx_ns >= signs->waiting_since_ns + OTHERS_NS;
 }
 
-enum server_state policy_server(unsigned int n_up, int64_t now_ns, int64_t no_conn_since_ns,
-				int64_t grace_ns)
+enum policy_health policy_health(const struct policy_signs *signs)
 {
-	if (n_up)
+	int64_t idle_ns = signs->now_ns - signs->last_rx_ns;
+	int64_t waited_ns = signs->now_ns - signs->waiting_since_ns;
+
+	if (!signs->waiting_since_ns)
+		return idle_ns >= (signs->suspicious ? OVERDUE_NS : IDLE_PROBE_NS) ? POLICY_PROBE :
+										      POLICY_HEALTHY;
+	if (is_black_hole(signs, waited_ns))
+		return POLICY_BLACK_HOLE;
+	if (waited_ns >= signs->detect_ns)
+		return POLICY_DEAD;
+	if (waited_ns >= min_i64(SUSPECT_NS, signs->detect_ns / 2))
+		return POLICY_SUSPECT;
+	return waited_ns >= min_i64(OVERDUE_NS, signs->detect_ns / 4) ? POLICY_PROBE : POLICY_HEALTHY;
+}
+
+static int64_t silent_since_ns(const struct policy_server *signs)
+{
+	if (signs->connected && !signs->owed_since_ns)
+		return 0;
+	if (signs->silent_since_ns && signs->last_rx_ns <= signs->silent_since_ns)
+		return signs->silent_since_ns;
+	if (!signs->connected)
+		return signs->silent_since_ns ? signs->last_rx_ns : signs->now_ns;
+	return max_i64(signs->last_rx_ns, signs->owed_since_ns);
+}
+
+enum server_state policy_server(struct policy_server *signs)
+{
+	int64_t silent_ns;
+
+	signs->silent_since_ns = silent_since_ns(signs);
+	if (!signs->silent_since_ns)
 		return SERVER_UP;
-	return now_ns - no_conn_since_ns >= grace_ns ? SERVER_DOWN : SERVER_WAITING;
+	silent_ns = signs->now_ns - signs->silent_since_ns;
+	if (silent_ns >= signs->detect_ns)
+		return SERVER_DOWN;
+	if (!signs->connected || silent_ns >= min_i64(SUSPECT_NS, signs->detect_ns / 2))
+		return SERVER_WAITING;
+	return SERVER_UP;
 }
 
 static int64_t doubling_ns(int64_t first_ns, int64_t last_ns, unsigned int n)

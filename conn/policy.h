@@ -47,30 +47,60 @@ uint64_t policy_window(uint64_t rate, int64_t rtt_ns, uint32_t transfer_max, uin
 enum policy_fate { POLICY_RESEND, POLICY_AMBIGUOUS };
 enum policy_fate policy_lost(enum call_class class, bool sent);
 
+/* policy_may_replay - whether an ambiguous call is worth the same connection made anew (same ports, same
+ * bytes; R2 a), for the server's duplicate request cache. age_ns: since it was first sent.
+ * path_suspect: others answered while this path was silent. n_replays: done so before. */
+bool policy_may_replay(int64_t age_ns, bool path_suspect, unsigned int n_replays);
+
 /* policy_repeat - a call was sent for the n_repeats + 1st time at sent_ns and has no answer, though its
  * connection lives: what now? Metadata that may be executed twice goes to another connection after a
  * second, then four, then sixteen; everything else again on the same one after timeo, then two of
- * them ..., retrans times, where the server's duplicate request cache knows it. */
+ * them ..., retrans times, where the server's duplicate request cache knows it. replayed: it has been
+ * there before, and a server drops what it is still working on: after a second, then two ... */
 enum policy_repeat { POLICY_WAIT, POLICY_REPEAT_HERE, POLICY_REPEAT_ELSEWHERE };
-enum policy_repeat policy_repeat(enum call_class class, enum call_size size, unsigned int n_repeats,
-				 int64_t now_ns, int64_t sent_ns, int64_t timeo_ns,
-				 unsigned int retrans);
+struct policy_unanswered {
+	enum call_class class;
+	enum call_size size;
+	bool replayed;
+	unsigned int n_repeats;
+	int64_t waited_ns;           /* since it was last sent */
+	int64_t timeo_ns;
+	unsigned int retrans;
+};
+enum policy_repeat policy_repeat(const struct policy_unanswered *call);
 
-/* policy_health - of a connection that is up or suspect. waiting_since_ns: since when an answer is
- * owed without a byte coming in; 0: nothing is owed. idle_since_ns: last sign of life. */
+/* policy_health - of a connection that is up or suspect. */
+struct policy_signs {
+	int64_t now_ns;
+	int64_t waiting_since_ns; /* an answer is owed and no byte has come since; 0: nothing is owed */
+	int64_t last_rx_ns;       /* a byte came here; on another connection; 0: never */
+	int64_t others_rx_ns;
+	bool suspicious;          /* an answer is overdue on some connection */
+	bool unacked;             /* the server's kernel has not confirmed all that was sent: a slow
+				   * server does, also one that handles a connection's calls one by
+				   * one; a path that loses packets of either direction does not */
+	int64_t detect_ns;
+};
 enum policy_health {
 	POLICY_HEALTHY,
-	POLICY_SUSPECT, /* no new work; send a NULL call */
-	POLICY_PROBE,   /* idle for long: send a NULL call */
-	POLICY_DEAD,    /* reset it */
+	POLICY_PROBE,      /* idle for long, or an answer is overdue here or elsewhere: send a NULL call */
+	POLICY_SUSPECT,    /* no new work, either */
+	POLICY_BLACK_HOLE, /* reset it, and never again on these ports: others are answered meanwhile */
+	POLICY_DEAD,       /* reset it */
 };
-enum policy_health policy_health(int64_t now_ns, int64_t waiting_since_ns, int64_t idle_since_ns,
-				 int64_t detect_ns);
+enum policy_health policy_health(const struct policy_signs *signs);
 
-/* policy_server - the server's state from its connections. no_conn_since_ns: last time one was up
- * and answering. */
-enum server_state policy_server(unsigned int n_up, int64_t now_ns, int64_t no_conn_since_ns,
-				int64_t grace_ns);
+/* policy_server - the server's state from the signs of all connections. Once silent, only a byte ends
+ * the silence, or that nothing is owed. silent_since_ns: in, as returned before; out; 0: not silent. */
+struct policy_server {
+	int64_t now_ns;
+	bool connected;           /* a connection is up or suspect */
+	int64_t owed_since_ns;    /* the earliest of their waiting_since_ns; 0: nothing is owed */
+	int64_t last_rx_ns;
+	int64_t detect_ns;
+	int64_t silent_since_ns;
+};
+enum server_state policy_server(struct policy_server *signs);
 
 /* policy_backoff_ns - pause before dial number n_failures + 1: 0.1 s doubling to 30 s, or to 2 s while
  * no connection is up (a server that returns is noticed within that); between half and all of it.

@@ -27,11 +27,21 @@ void pool_pull(struct pool *pool, struct connection *conn);
  * ambiguous. One whose reply seems to be what breaks connection after connection (EBADMSG) ends
  * with -EIO. Returns how many go on. Empties the list. */
 unsigned int pool_reroute(struct pool *pool, struct call_list *calls, int error);
+/* pool_note_resend - a call leaves a lost connection and goes on. */
+void pool_note_resend(struct pool *pool, struct call *call);
 /* pool_repeat - send an unbound idempotent call again, anywhere. */
 void pool_repeat(struct pool *pool, struct call *call);
 void pool_count_repeat(struct pool *pool);
+/* pool_is_out_of_patience - whether an impatient call is to end now. */
+bool pool_is_out_of_patience(const struct pool *pool, const struct call *call);
+/* pool_expiry - the status of a call that ends unanswered at now_ns. */
+int pool_expiry(const struct pool *pool, const struct call *call, int64_t now_ns);
 /* pool_finish - call->status is set: let go of the call and run done(). */
 void pool_finish(struct pool *pool, struct call *call);
+/* pool_others_rx_ns - when a byte last came on another connection than conn; 0: never. */
+int64_t pool_others_rx_ns(const struct pool *pool, const struct connection *conn);
+/* pool_is_suspicious - an answer is overdue on some connection. */
+bool pool_is_suspicious(const struct pool *pool);
 void pool_bad_reply(struct pool *pool, struct connection *conn, const char *what);
 void pool_no_resvport(struct pool *pool, struct connection *conn, int error);
 

@@ -35,13 +35,10 @@ static void waiter_done(struct call *call)
 int pool_call_wait(struct pool *pool, struct call *call, uint8_t *copy, uint32_t size)
 {
 	struct waiter waiter = { MUTEX_INIT, PTHREAD_COND_INITIALIZER, false, copy, size };
-	int error;
 
 	call->done = waiter_done;
 	call->waiter = &waiter;
-	error = pool_submit(pool, call);
-	if (error)
-		return error;
+	pool_submit(pool, call);
 	mutex_lock(&waiter.lock);
 	while (!waiter.done)
 		pthread_cond_wait(&waiter.cond, &waiter.lock.os);

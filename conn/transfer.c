@@ -163,8 +163,8 @@ void transfer_bind(struct connection *conn, struct call *call)
 	count_bound(conn, call, 1);
 	if (call->size == CALL_BULK)
 		rate_begin(conn, now_ns);
-	if (!conn->waiting_since_ns)
-		conn->waiting_since_ns = now_ns;
+	if (!connection_waiting_since(conn))
+		connection_set_waiting(conn, now_ns);
 	loop_at_turn_end(conn->loop, &conn->flush);
 }
 
@@ -266,6 +266,8 @@ static void sent(struct connection *conn, size_t n)
 		at += call_bytes(call);
 		call->sent_end = at;
 		call->sent_ns = now_ns;
+		if (!call->first_sent_ns)
+			call->first_sent_ns = now_ns;
 		call->n_sent++;
 		TAILQ_REMOVE(&conn->send_queue, call, link);
 		TAILQ_INSERT_TAIL(&conn->sent, call, link);
@@ -405,8 +407,8 @@ static void received(struct connection *conn, size_t n)
 	int64_t now_ns = loop_now_ns(conn->loop);
 
 	count(&conn->load.bytes_received, n);
-	conn->last_rx_ns = now_ns;
-	conn->waiting_since_ns = 0;
+	atomic_store_explicit(&conn->load.last_rx_ns, now_ns, memory_order_relaxed);
+	connection_set_waiting(conn, 0);
 	conn->rate_bytes += n;
 	rate_sample(conn, now_ns);
 }
@@ -464,8 +466,8 @@ int transfer_receive(struct connection *conn)
 	if (more == -EBADMSG && !conn->stop_reason)
 		refuse(conn, "broken record marking");
 	if (atomic_load_explicit(&conn->load.n_outstanding, memory_order_relaxed) &&
-	    !conn->waiting_since_ns)
-		conn->waiting_since_ns = loop_now_ns(conn->loop);
+	    !connection_waiting_since(conn))
+		connection_set_waiting(conn, loop_now_ns(conn->loop));
 	return more;
 }
 
@@ -495,7 +497,7 @@ void transfer_reset(struct connection *conn, struct call_list *list)
 		TAILQ_INSERT_TAIL(list, call, link);
 	}
 	conn->send_offset = 0;
-	conn->waiting_since_ns = 0;
+	connection_set_waiting(conn, 0);
 	record_reset(&conn->reader);
 	update_window(conn);
 }

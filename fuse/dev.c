@@ -44,7 +44,6 @@ struct devs {
 	struct fs *fs;
 	void (*on_gone)(struct fs *fs);
 	_Atomic(bool) gone;
-	bool cloned;
 	unsigned int n;
 	struct dev dev[POOL_MAX_LOOPS];
 };
@@ -252,7 +251,6 @@ static int open_dev(struct devs *devs, struct dev *dev, unsigned int index)
 			dev->watch.fd = fd;
 			dev->owned = true;
 		} else {
-			devs->cloned = false;
 			log_debug("FUSE_DEV_IOC_CLONE: error %d; loops share one descriptor", -fd);
 			dev->watch.fd = fcntl(session_fd, F_DUPFD_CLOEXEC, 3);
 			dev->owned = dev->watch.fd >= 0;
@@ -281,7 +279,7 @@ int devs_open(struct fs *fs, void (*on_gone)(struct fs *fs), struct devs **ret_d
 
 	if (error)
 		return error;
-	*devs = (struct devs){ .fs = fs, .on_gone = on_gone, .cloned = true };
+	*devs = (struct devs){ .fs = fs, .on_gone = on_gone };
 	devs->n = pool_n_loops(fs->pool);
 	for (unsigned int i = 0; i < devs->n; i++)
 		devs->dev[i] = (struct dev){
@@ -301,11 +299,6 @@ int devs_open(struct fs *fs, void (*on_gone)(struct fs *fs), struct devs **ret_d
 		loop_post(devs->dev[i].loop, &devs->dev[i].start);
 	*ret_devs = devs;
 	return 0;
-}
-
-bool devs_cloned(const struct devs *devs)
-{
-	return devs->cloned;
 }
 
 void devs_close(struct devs *devs)

@@ -33,8 +33,6 @@ int dev_handshake(struct fs *fs);
 int devs_open(struct fs *fs, void (*on_gone)(struct fs *fs), struct devs **ret_devs);
 /* devs_close - the loops have stopped. Takes NULL. */
 void devs_close(struct devs *devs);
-/* devs_cloned - whether every loop has a descriptor of its own. */
-bool devs_cloned(const struct devs *devs);
 
 /* The request that is being delivered on this thread: its descriptor and its id. */
 int dev_current_fd(void);

@@ -32,11 +32,24 @@ static const char *why(const struct pool_event *event, char *text, size_t size)
 	return text;
 }
 
+/* "connection 3 to 10.0.0.5:2049", "4 connections to 10.0.0.5:2049" */
+static const char *which(const struct pool_event *event, char *text, size_t size)
+{
+	char remote[NI_MAXHOST + NI_MAXSERV + 4];
+
+	address(&event->remote, remote, sizeof(remote));
+	if (event->n_conns > 1)
+		snprintf(text, size, "%u connections to %s", event->n_conns, remote);
+	else
+		snprintf(text, size, "connection %u to %s", event->conn, remote);
+	return text;
+}
+
 void events_log(void *userdata, const struct pool_event *event)
 {
 	const struct options *options = userdata;
 	const char *host = options->source.host;
-	char remote[NI_MAXHOST + NI_MAXSERV + 4], reason[160];
+	char remote[NI_MAXHOST + NI_MAXSERV + 4], conns[sizeof(remote) + 40], reason[160];
 
 	switch (event->type) {
 	case POOL_CONN_UP:
@@ -44,23 +57,24 @@ void events_log(void *userdata, const struct pool_event *event)
 			log_debug("connection %u of %u up", event->n_up, options->nconnect);
 			break;
 		}
-		log_info(MSG_CONN_UP, "connection %u to %s up (%u of %u)", event->conn,
-			 address(&event->remote, remote, sizeof(remote)), event->n_up,
-			 options->nconnect);
+		log_info(MSG_CONN_UP, "%s up (%u of %u)", which(event, conns, sizeof(conns)),
+			 event->n_up, options->nconnect);
 		break;
 	case POOL_CONN_DOWN:
-		log_info(MSG_CONN_DOWN, "connection %u to %s lost: %s, %u requests moved",
-			 event->conn, address(&event->remote, remote, sizeof(remote)),
-			 why(event, reason, sizeof(reason)), event->n_moved);
+		log_info(MSG_CONN_DOWN, "%s lost: %s, %u requests moved",
+			 which(event, conns, sizeof(conns)), why(event, reason, sizeof(reason)),
+			 event->n_moved);
 		break;
 	case POOL_SERVER_UP:
-		if (!event->reconnected)
+		if (!event->was_down) { /* nobody was told that it went */
+			log_debug("%s answers after %.1f s", host, (double)event->outage_ns / 1e9);
 			break;
+		}
 		log_info(MSG_SERVER_OK, "nfs: server %s OK (outage %.1f s)", host,
 			 (double)event->outage_ns / 1e9);
 		break;
 	case POOL_SERVER_WAITING:
-		log_debug("no connection to %s is up", host);
+		log_debug("%s does not answer", host);
 		break;
 	case POOL_SERVER_DOWN:
 		log_warn(MSG_SERVER_DOWN, "nfs: server %s not responding, %s", host,

@@ -164,8 +164,8 @@ static void pool_config_from(const struct mount *mount, const char *service,
 		.connect_ns = options->stage_ns,
 		.timeo_ns = options->timeo_ns,
 		.retrans = options->retrans,
-		.detect_ns = options->detect_ns,
-		.grace_ns = options->detect_ns,
+		/* Whoever has waited for the deadline in vain is not to wait for it again. */
+		.detect_ns = min_i64(options->detect_ns, options->soft_deadline_ns),
 		.event = events_log,
 		.userdata = (void *)(uintptr_t)options,
 	};

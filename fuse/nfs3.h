@@ -280,6 +280,11 @@ int nfs3_pathconf_decode(const struct call *call, struct nfs3_pathconf *ret_path
 /* nfs3_error_of - nfs3_error() of a call's results, without decoding more than their status; -EBADMSG
  * if there is none. call->status must be 0. */
 int nfs3_error_of(const struct call *call);
+/* nfs3_is_jukebox - the server has answered "try later". In done(). */
+static inline bool nfs3_is_jukebox(const struct call *call)
+{
+	return !call->status && nfs3_error_of(call) == -ENFS_JUKEBOX;
+}
 /* nfs3_error - nfsstat3 to -errno; 0 for NFS3_OK. Unknown values are -EIO. */
 int nfs3_error(uint32_t status);
 

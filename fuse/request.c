@@ -146,32 +146,22 @@ int64_t request_jukebox_ns(unsigned int n)
 	return n >= 6 ? 5 * NS_PER_S : min_i64((100 * NS_PER_MS) << n, 5 * NS_PER_S);
 }
 
-static bool is_jukebox(const struct call *call)
-{
-	return !call->status && nfs3_error_of(call) == -ENFS_JUKEBOX;
-}
-
 static void call_done(struct call *call)
 {
 	struct request *request = container_of(call, struct request, call);
-	int error = call->status;
 
-	if (is_jukebox(call) && !request_answered(request)) {
+	if (nfs3_is_jukebox(call) && !request_answered(request)) {
 		call_renew(call);
-		error = pool_submit_after(request->fs->pool, call,
-					  request_jukebox_ns(request->n_jukebox++));
-		if (!error)
-			return;
+		pool_submit_after(request->fs->pool, call, request_jukebox_ns(request->n_jukebox++));
+		return;
 	}
-	request->done(request, request_errno(request->fs, error));
+	request->done(request, request_errno(request->fs, call->status));
 }
 
-/* A call that could not be submitted is done from the loop's inbox: never from within a send. */
+/* A call that could not be encoded is done from the loop's inbox: never from within a send. */
 static void fail_later(struct loop_task *task)
 {
-	struct call *call = container_of(task, struct call, hand_over);
-
-	call_done(call);
+	call_done(container_of(task, struct call, hand_over));
 }
 
 void request_track(struct request *request)
@@ -184,8 +174,6 @@ void request_send_after(struct request *request, int encode_error, request_done 
 			int64_t delay_ns)
 {
 	struct call *call = &request->call;
-	struct pool *pool = request->fs->pool;
-	int error;
 
 	request_track(request);
 	request->done = done;
@@ -193,18 +181,18 @@ void request_send_after(struct request *request, int encode_error, request_done 
 	request->stamp = attr_stamp();
 	call->done = call_done;
 	call->deadline_ns = request->deadline_ns;
-	error = encode_error;
-	if (!error)
-		error = delay_ns ? pool_submit_after(pool, call, delay_ns) : pool_submit(pool, call);
-	if (!error)
-		return;
-	call->status = error;
-	call->results_len = 0;
-	call->hand_over.run = fail_later;
-	if (loop_current())
-		loop_post(loop_current(), &call->hand_over);
-	else
-		call_done(call); /* the loops have stopped */
+	if (!encode_error && delay_ns) {
+		pool_submit_after(request->fs->pool, call, delay_ns);
+	} else if (!encode_error) {
+		pool_submit(request->fs->pool, call);
+	} else {
+		call->status = encode_error;
+		call->hand_over.run = fail_later;
+		if (loop_current())
+			loop_post(loop_current(), &call->hand_over);
+		else
+			call_done(call); /* the loops have stopped */
+	}
 }
 
 void request_send(struct request *request, int encode_error, request_done *done)

@@ -207,57 +207,37 @@ static struct wcall *wcall_new(struct wback *wback, void (*done)(struct call *ca
 	return wcall;
 }
 
-static void fail_later(struct loop_task *task)
-{
-	struct call *call = container_of(task, struct call, hand_over);
-
-	call->done(call);
-}
-
 static void submit(struct wcall *wcall)
 {
-	struct call *call = &wcall->call;
-	int error;
-
 	wcall->stamp = attr_stamp();
-	error = pool_submit(wcall->wback->fs->pool, call);
-	if (!error)
-		return;
-	call->status = error;
-	call->hand_over.run = fail_later;
-	if (loop_current())
-		loop_post(loop_current(), &call->hand_over);
-	else
-		call->done(call); /* the loops have stopped: one level for each call */
+	pool_submit(wcall->wback->fs->pool, &wcall->call);
 }
 
-/* The same again with a new xid, later. False when the loops have stopped. */
+/* The same again with a new xid, later. False when the pool is closing. */
 static bool submit_after(struct wcall *wcall, int64_t delay_ns)
 {
 	struct fs *fs = wcall->wback->fs;
 
+	if (wcall->call.status == -ECONNABORTED)
+		return false;
 	call_renew(&wcall->call);
 	wcall->stamp = attr_stamp();
 	if (wcall->call.deadline_ns != INT64_MAX && delay_ns >= RETRY_NS)
 		wcall->call.deadline_ns = fs_deadline_ns(fs, fs_now_ns()) + delay_ns;
-	return !pool_submit_after(fs->pool, &wcall->call, delay_ns);
-}
-
-static bool is_jukebox(const struct call *call)
-{
-	return !call->status && nfs3_error_of(call) == -ENFS_JUKEBOX;
+	pool_submit_after(fs->pool, &wcall->call, delay_ns);
+	return true;
 }
 
 static bool again(struct wcall *wcall)
 {
-	return is_jukebox(&wcall->call) &&
+	return nfs3_is_jukebox(&wcall->call) &&
 	       submit_after(wcall, request_jukebox_ns(wcall->n_jukebox++));
 }
 
 /* Nobody said no: the data may still be saved. */
 static bool is_unanswered(const struct call *call)
 {
-	return call->status || is_jukebox(call);
+	return call->status || nfs3_is_jukebox(call);
 }
 
 static int take_result(struct wcall *wcall, int error)

@@ -531,7 +531,6 @@ def test_deadline(mount, proxy, down):
     is_well(m)
 
 
-@pytest.mark.xfail(strict=True, reason="issue 3: the deadline is each request's")
 def test_deadline_of_the_whole_call(mount, proxy):
     """A system call that takes several requests, one for each directory on its way, has one
     deadline, not one for each."""

@@ -168,27 +168,94 @@ static void test_lost(void)
 	assert(policy_lost(CALL_OTHER, true) == POLICY_AMBIGUOUS);
 }
 
+static void test_may_replay(void)
+{
+	assert(policy_may_replay(0, false, 0));
+	assert(policy_may_replay(99 * S, false, 1));
+	assert(!policy_may_replay(100 * S, false, 0)); /* the cache may have forgotten it */
+	assert(!policy_may_replay(0, true, 0));
+	assert(!policy_may_replay(0, false, 2));
+}
+
+static const struct {
+	enum call_class class;
+	enum call_size size;
+	bool replayed;
+	unsigned int n_repeats;
+	int64_t waited_ms;
+	enum policy_repeat repeat;
+} repeats[] = { /* timeo 10 s, retrans 2 */
+	{ CALL_IDEMPOTENT, CALL_SMALL, false, 0, 999, POLICY_WAIT },
+	{ CALL_IDEMPOTENT, CALL_SMALL, false, 0, 1000, POLICY_REPEAT_ELSEWHERE },
+	{ CALL_IDEMPOTENT, CALL_SMALL, false, 1, 3999, POLICY_WAIT },
+	{ CALL_IDEMPOTENT, CALL_SMALL, false, 1, 4000, POLICY_REPEAT_ELSEWHERE },
+	{ CALL_IDEMPOTENT, CALL_SMALL, false, 2, 16000, POLICY_REPEAT_ELSEWHERE },
+	{ CALL_IDEMPOTENT, CALL_SMALL, false, 3, 99999, POLICY_WAIT },
+	{ CALL_IDEMPOTENT, CALL_BULK, false, 0, 9999, POLICY_WAIT },
+	{ CALL_IDEMPOTENT, CALL_BULK, false, 0, 10000, POLICY_REPEAT_HERE },
+	{ CALL_WRITE, CALL_BULK, false, 1, 19999, POLICY_WAIT },
+	{ CALL_WRITE, CALL_BULK, false, 1, 20000, POLICY_REPEAT_HERE },
+	{ CALL_WRITE, CALL_BULK, false, 2, 99999, POLICY_WAIT },
+	{ CALL_OTHER, CALL_SMALL, false, 0, 9999, POLICY_WAIT },
+	{ CALL_OTHER, CALL_SMALL, false, 0, 10000, POLICY_REPEAT_HERE },
+	{ CALL_OTHER, CALL_SMALL, true, 0, 999, POLICY_WAIT },
+	{ CALL_OTHER, CALL_SMALL, true, 0, 1000, POLICY_REPEAT_HERE },
+	{ CALL_OTHER, CALL_SMALL, true, 7, 8000, POLICY_REPEAT_HERE },
+	{ CALL_OTHER, CALL_SMALL, true, 8, 99999, POLICY_WAIT },
+};
+
+static void test_repeat(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(repeats); i++) {
+		struct policy_unanswered call = {
+			.class = repeats[i].class,
+			.size = repeats[i].size,
+			.replayed = repeats[i].replayed,
+			.n_repeats = repeats[i].n_repeats,
+			.waited_ns = repeats[i].waited_ms * MS,
+			.timeo_ns = 10 * S,
+			.retrans = 2,
+		};
+
+		assert(policy_repeat(&call) == repeats[i].repeat);
+	}
+}
+
 /* ---- health ------------------------------------------------------------------------------ */
 
 static const struct {
-	int64_t waiting_ns; /* how long, or 0 */
-	int64_t idle_ns;
-	int64_t detect_ns;
+	int64_t waiting_ms; /* how long, or 0 */
+	int64_t idle_ms;
+	int64_t others_ms;  /* ago, or -1: never */
+	bool suspicious;
+	int64_t detect_ms;
 	enum policy_health health;
 } healths[] = {
-	{ 0, 0, 5000, POLICY_HEALTHY },
-	{ 0, 29999, 5000, POLICY_HEALTHY },
-	{ 0, 30000, 5000, POLICY_PROBE },     /* idle for long: is it still there? */
-	{ 1, 60000, 5000, POLICY_HEALTHY },   /* it was idle, but has been asked just now */
-	{ 999, 999, 5000, POLICY_HEALTHY },
-	{ 1000, 1000, 5000, POLICY_SUSPECT },
-	{ 4999, 4999, 5000, POLICY_SUSPECT },
-	{ 5000, 5000, 5000, POLICY_DEAD },
-	{ 99999, 99999, 5000, POLICY_DEAD },
+	{ 0, 0, -1, false, 5000, POLICY_HEALTHY },
+	{ 0, 29999, -1, false, 5000, POLICY_HEALTHY },
+	{ 0, 30000, -1, false, 5000, POLICY_PROBE },   /* idle for long: is it still there? */
+	{ 0, 199, -1, true, 5000, POLICY_HEALTHY },
+	{ 0, 200, -1, true, 5000, POLICY_PROBE },      /* does the server answer at all? */
+	{ 1, 60000, -1, false, 5000, POLICY_HEALTHY }, /* idle until just now */
+	{ 199, 199, -1, false, 5000, POLICY_HEALTHY },
+	{ 200, 200, -1, false, 5000, POLICY_PROBE },
+	{ 499, 499, -1, false, 5000, POLICY_PROBE },
+	{ 500, 500, -1, false, 5000, POLICY_SUSPECT },
+	{ 4999, 4999, -1, true, 5000, POLICY_SUSPECT },
+	{ 5000, 5000, -1, true, 5000, POLICY_DEAD },
+	{ 99999, 99999, -1, true, 5000, POLICY_DEAD },
+	/* Others are answered, and were after this one's NULL call. */
+	{ 1299, 1299, 0, true, 5000, POLICY_SUSPECT },
+	{ 1300, 1300, 0, true, 5000, POLICY_BLACK_HOLE },
+	{ 1300, 1300, 400, true, 5000, POLICY_BLACK_HOLE },
+	{ 1300, 1300, 401, true, 5000, POLICY_SUSPECT }, /* maybe all have stopped since */
+	{ 4000, 4000, 3500, true, 5000, POLICY_SUSPECT },
+	{ 5000, 5000, 0, true, 5000, POLICY_BLACK_HOLE },
 	/* A short detect time leaves time for the NULL call all the same. */
-	{ 199, 199, 400, POLICY_HEALTHY },
-	{ 200, 200, 400, POLICY_SUSPECT },
-	{ 400, 400, 400, POLICY_DEAD },
+	{ 99, 99, -1, false, 400, POLICY_HEALTHY },
+	{ 100, 100, -1, false, 400, POLICY_PROBE },
+	{ 200, 200, -1, false, 400, POLICY_SUSPECT },
+	{ 400, 400, -1, false, 400, POLICY_DEAD },
 };
 
 static void test_health(void)
@@ -196,34 +263,68 @@ static void test_health(void)
 	int64_t now_ns = 1000 * S;
 
 	for (size_t i = 0; i < ARRAY_SIZE(healths); i++) {
-		int64_t waiting_ns = healths[i].waiting_ns;
-		enum policy_health health =
-			policy_health(now_ns, waiting_ns ? now_ns - waiting_ns * MS : 0,
-				      now_ns - healths[i].idle_ns * MS, healths[i].detect_ns * MS);
+		struct policy_signs signs = {
+			.now_ns = now_ns,
+			.waiting_since_ns = healths[i].waiting_ms ? now_ns - healths[i].waiting_ms * MS : 0,
+			.last_rx_ns = now_ns - healths[i].idle_ms * MS,
+			.others_rx_ns = healths[i].others_ms < 0 ? 0 : now_ns - healths[i].others_ms * MS,
+			.suspicious = healths[i].suspicious,
+			.unacked = true,
+			.detect_ns = healths[i].detect_ms * MS,
+		};
 
-		assert(health == healths[i].health);
+		assert(policy_health(&signs) == healths[i].health);
+		signs.unacked = false; /* a slow server, then, up to a point */
+		assert(policy_health(&signs) ==
+		       (healths[i].health != POLICY_BLACK_HOLE ? healths[i].health :
+			healths[i].waiting_ms >= healths[i].detect_ms ? POLICY_DEAD : POLICY_SUSPECT));
 	}
 }
 
+/* Times in ms before now; 0: not. */
 static const struct {
-	unsigned int n_up;
-	int64_t away_ns;
+	bool connected;
+	int64_t owed, rx, silent;
 	enum server_state state;
+	int64_t silent_after;
 } servers[] = {
-	{ 1, 0, SERVER_UP },
-	{ 1, 1000, SERVER_UP }, /* one is enough, however long it was away */
-	{ 8, 0, SERVER_UP },
-	{ 0, 0, SERVER_WAITING },
-	{ 0, 29, SERVER_WAITING },
-	{ 0, 30, SERVER_DOWN },
-	{ 0, 1000, SERVER_DOWN },
+	{ true, 0, 60000, 0, SERVER_UP, 0 },            /* idle */
+	{ true, 0, 60000, 9000, SERVER_UP, 0 },         /* nothing is owed any more */
+	{ true, 1, 60000, 0, SERVER_UP, 1 },            /* asked just now, after a long pause */
+	{ true, 499, 600, 0, SERVER_UP, 499 },
+	{ true, 500, 600, 0, SERVER_WAITING, 500 },
+	{ true, 4999, 5500, 4999, SERVER_WAITING, 4999 },
+	{ true, 5000, 5500, 5000, SERVER_DOWN, 5000 },
+	{ true, 9000, 100, 0, SERVER_UP, 100 },         /* one connection waits, another was answered */
+	{ true, 9000, 100, 8000, SERVER_UP, 100 },      /* a byte ends the silence */
+	{ true, 1000, 8500, 8000, SERVER_DOWN, 8000 },  /* a lost connection's silence counts on */
+	{ false, 0, 60000, 0, SERVER_WAITING, -1 },     /* all gone, now */
+	{ false, 0, 5000, 4999, SERVER_WAITING, 4999 },
+	{ false, 0, 6000, 5000, SERVER_DOWN, 5000 },
+	{ false, 0, 3000, 4000, SERVER_WAITING, 3000 }, /* a byte, then the end */
+	{ true, 0, 1, 99999, SERVER_UP, 0 },
 };
 
 static void test_server(void)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(servers); i++)
-		assert(policy_server(servers[i].n_up, 5000 * S, 5000 * S - servers[i].away_ns * S,
-				     30 * S) == servers[i].state);
+	int64_t now_ns = 5000 * S;
+
+	for (size_t i = 0; i < ARRAY_SIZE(servers); i++) {
+		struct policy_server signs = {
+			.now_ns = now_ns,
+			.connected = servers[i].connected,
+			.owed_since_ns = servers[i].owed ? now_ns - servers[i].owed * MS : 0,
+			.last_rx_ns = now_ns - servers[i].rx * MS,
+			.silent_since_ns = servers[i].silent ? now_ns - servers[i].silent * MS : 0,
+			.detect_ns = 5 * S,
+		};
+		int64_t after_ns = servers[i].silent_after < 0 ? now_ns :
+				   servers[i].silent_after ? now_ns - servers[i].silent_after * MS :
+							     0;
+
+		assert(policy_server(&signs) == servers[i].state);
+		assert(signs.silent_since_ns == after_ns);
+	}
 }
 
 /* ---- when again -------------------------------------------------------------------------- */
@@ -265,6 +366,8 @@ int main(void)
 	test_pick_has_room();
 	test_window();
 	test_lost();
+	test_may_replay();
+	test_repeat();
 	test_health();
 	test_server();
 	test_backoff();
