@@ -575,9 +575,10 @@ static void repeat_unanswered(struct connection *conn, int64_t now_ns)
 static bool is_arriving(struct connection *conn)
 {
 	const struct call *oldest = TAILQ_FIRST(&conn->sent);
-	uint64_t before = conn->acked;
+	uint64_t before = conn->acked_ns >= connection_waiting_since(conn) ? conn->acked : UINT64_MAX;
 
 	conn->acked = acked_bytes(conn);
+	conn->acked_ns = loop_now_ns(conn->loop);
 	return conn->acked > before && (!oldest || oldest->sent_end > conn->acked);
 }
 

@@ -71,7 +71,8 @@ struct connection {
 	const char *stop_reason;
 
 	int64_t up_since_ns;          /* CONN_UP first */
-	uint64_t acked;               /* of load.bytes_sent, by the server's kernel, at the last tick */
+	uint64_t acked;               /* of load.bytes_sent, by the server's kernel, when last looked at */
+	int64_t acked_ns;
 	int64_t rate_since_ns;        /* start of the rate sample; 0: none running */
 	uint64_t rate_bytes;          /* carried since */
 

@@ -265,19 +265,20 @@ static void delay_expired(struct loop_timer *timer, int64_t now_ns)
 		start(pool, call);
 		return;
 	}
-	call_fail(call, is_cancelled(call) ? -EINTR : -ETIMEDOUT);
+	call_fail(call, pool_expiry(pool, call, now_ns));
 	pool_finish(pool, call);
 }
 
-/* A cancelled call does not wait for its time. */
+/* A cancelled call does not wait for its time, nor one that has run out of patience. */
 static void expire_delayed(struct pool_loop *own, int64_t now_ns)
 {
+	struct pool *pool = own->pool;
 	struct call *call, *next;
 
 	/* done() may add to the end, and no more than that. */
 	for (call = TAILQ_FIRST(&own->delayed); call; call = next) {
 		next = TAILQ_NEXT(call, link);
-		if (!is_cancelled(call))
+		if (!is_cancelled(call) && !pool_is_out_of_patience(pool, call))
 			continue;
 		loop_timer_cancel(own->loop, &call->delay);
 		delay_expired(&call->delay, now_ns);
