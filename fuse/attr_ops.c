@@ -68,6 +68,8 @@ static void setattr_done(struct request *request, int error)
 	struct fs *fs = request->fs;
 	struct wcc wcc = { 0 };
 
+	if (request->op.setattr.set.set & SET_SIZE)
+		wback_truncated(fs, request->inode, &request->call, request->op.setattr.set.size);
 	if (!error)
 		error = request_decoded(request, nfs3_setattr_decode(&request->call, &wcc));
 	attr_apply_own(&fs->attr_policy, request->inode, &wcc, request->stamp, fs_now_ns());
@@ -86,6 +88,8 @@ static void send_setattr(struct request *request)
 	int error = nfs3_setattr_encode(request_call(request), &request->cred,
 					&request->inode->fh, set, NULL);
 
+	if (set->set & SET_SIZE)
+		wback_truncating(request->fs, request->inode, set->size);
 	attr_change_begin(request->inode);
 	request_send(request, error, setattr_done);
 }
@@ -94,6 +98,8 @@ static void flushed_for_setattr(struct wback_wait *wait, int error)
 {
 	struct request *request = container_of(wait, struct request, wait);
 
+	if (!error && request_answered(request)) /* others may have written since */
+		error = -EINTR;
 	if (error)
 		request_reply_err(request, error);
 	else
@@ -170,7 +176,8 @@ void attr_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int valid,
 	request->wait.done = flushed_for_setattr;
 	/* Data that might have to be sent again must not come back behind a truncate. */
 	request_track(request);
-	if (!(set->set & SET_SIZE) || wback_flush(request->inode, &request->wait))
+	if (!(set->set & SET_SIZE) ||
+	    wback_flush_from(request->inode, &request->wait, set->size))
 		send_setattr(request);
 }
 

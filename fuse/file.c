@@ -184,6 +184,7 @@ static void truncated(struct request *request, int error)
 	struct inode *inode = request->op.open.inode;
 	struct wcc wcc = { 0 };
 
+	wback_truncated(fs, inode, &request->call, 0);
 	if (!error)
 		error = request_decoded(request, nfs3_setattr_decode(&request->call, &wcc));
 	attr_apply_own(&fs->attr_policy, inode, &wcc, request->stamp, fs_now_ns());
@@ -203,6 +204,7 @@ static void send_truncate(struct request *request)
 	attr_drop_privs(inode, &request->cred, &empty);
 	error = nfs3_setattr_encode(request_call(request), &request->cred, &inode->fh, &empty, NULL);
 
+	wback_truncating(request->fs, inode, 0);
 	attr_change_begin(inode);
 	request_send(request, error, truncated);
 }
@@ -211,6 +213,8 @@ static void flushed_for_truncate(struct wback_wait *wait, int error)
 {
 	struct request *request = container_of(wait, struct request, wait);
 
+	if (!error && request_answered(request)) /* others may have written since */
+		error = -EINTR;
 	if (error)
 		open_failed(request, error);
 	else
@@ -246,7 +250,7 @@ static void open_granted(struct request *request)
 		return;
 	}
 	request->wait.done = flushed_for_truncate;
-	if (wback_flush(request->op.open.inode, &request->wait))
+	if (wback_flush_from(request->op.open.inode, &request->wait, 0))
 		send_truncate(request);
 }
 
@@ -448,13 +452,14 @@ void file_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, o
 
 /* ---- flush, fsync, release --------------------------------------------------------------- */
 
+/* A loss is told once: it goes before "not yet", which will be told again. */
 static void reply_flushed(struct request *request, int error)
 {
 	struct file *file = request->op.flush.file;
 	int late = wback_take_error(request->inode, file);
 
 	file_put(request->fs, file);
-	request_reply_err(request, error ? error : late);
+	request_reply_err(request, late ? late : error);
 }
 
 static void flushed(struct wback_wait *wait, int error)

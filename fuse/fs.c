@@ -11,6 +11,7 @@
 #include "request.h"
 #include "silly.h"
 #include "wback.h"
+#include "wback_clock.h"
 
 void fs_cache_statvfs(struct fs *fs, const struct statvfs *st)
 {
@@ -73,8 +74,9 @@ int fs_init(struct fs *fs, const struct options *options, struct pool *pool,
 		return error;
 	fs->names = names_new(fs->inodes);
 	fs->wback = wback_pool_new(fs);
+	fs->wback_clock = wback_clock_new(fs);
 	fs->requests = request_table_new(fs);
-	if (!fs->names || !fs->wback || !fs->requests)
+	if (!fs->names || !fs->wback || !fs->wback_clock || !fs->requests)
 		return -ENOMEM;
 	inode_set_release(fs->inodes, release_inode, fs);
 	return 0;
@@ -84,6 +86,7 @@ void fs_deinit(struct fs *fs)
 {
 	inode_table_free(fs->inodes); /* releases inodes: needs names */
 	names_free(fs->names);
+	wback_clock_free(fs->wback_clock);
 	wback_pool_free(fs->wback);
 	request_table_free(fs->requests);
 	mutex_deinit(&fs->statvfs_lock);

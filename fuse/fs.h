@@ -19,6 +19,7 @@ struct devs;
 struct fuse_session;
 struct names;
 struct request_table;
+struct wback_clock;
 struct wback_pool;
 
 struct fs {
@@ -28,6 +29,8 @@ struct fs {
 	struct devs *devs;              /* dev.h */
 	struct request_table *requests; /* request.h */
 	struct wback_pool *wback;       /* wback.h */
+	struct wback_clock *wback_clock;
+	_Atomic(bool) closing;          /* wback_close() */
 	struct inode_table *inodes;
 	struct names *names;
 	struct inode *root;

@@ -447,8 +447,10 @@ static void take_down(struct mount *mount)
 {
 	if (mount->mounted && !mount->fs.devs && !mountpoint_unmount(mount->point.path))
 		mount->mounted = false;
-	if (mount->has_fs)
+	if (mount->has_fs) {
+		wback_close(&mount->fs);
 		pool_close(mount->fs.pool);
+	}
 	devs_close(mount->fs.devs);
 	if (mount->mounted)
 		fuse_session_unmount(mount->session);

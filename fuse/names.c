@@ -5,6 +5,7 @@
  * are never held together. */
 #include "names.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -217,6 +218,24 @@ void names_drop(struct names *names, struct inode *parent, const char *text)
 	if (name)
 		take_out_locked(shard, name);
 	mutex_unlock(&shard->lock);
+}
+
+bool names_last(struct inode *inode, char *text, size_t size)
+{
+	struct name *name;
+	bool found = false;
+
+	text[0] = '\0';
+	mutex_lock(&inode->lock);
+	LIST_FOREACH(name, &inode->names, inode_link) {
+		if (!name->listed)
+			continue;
+		snprintf(text, size, "%s", name->text);
+		found = true;
+		break;
+	}
+	mutex_unlock(&inode->lock);
+	return found;
 }
 
 void names_forget(struct names *names, struct inode *inode)

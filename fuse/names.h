@@ -25,6 +25,8 @@ void names_add(struct names *names, struct inode *parent, const char *name, stru
 struct inode *names_find(struct names *names, struct inode *parent, const char *name);
 /* names_drop - parent/name is gone. */
 void names_drop(struct names *names, struct inode *parent, const char *name);
+/* names_last - the name an inode was last seen under, for messages. False: none is known, text is "". */
+bool names_last(struct inode *inode, char *text, size_t size);
 /* names_forget - the inode is: on its last reference. */
 void names_forget(struct names *names, struct inode *inode);
 

@@ -103,6 +103,12 @@ static const struct option_choice lookupcache_choices[] = {
 	{ NULL, 0, MSG_NONE, false },
 };
 
+static const struct option_choice softwrite_choices[] = {
+	{ "hold", SOFTWRITE_HOLD, MSG_NONE, false },
+	{ "fail", SOFTWRITE_FAIL, MSG_NONE, false },
+	{ NULL, 0, MSG_NONE, false },
+};
+
 static const struct option_choice perm_choices[] = {
 	{ "server", PERM_SERVER, MSG_NONE, false },
 	{ NULL, 0, MSG_NONE, false },
@@ -175,7 +181,9 @@ const struct option_row option_table[] = {
 	     .live = true, .common = true, .help = "server down: wait, interruptible"),
 	LATER("softreval", GROUP_TIME),
 	LATER("nosoftreval", GROUP_TIME),
-	LATER("softwrite", GROUP_TIME),
+	{ "softwrite", .group = GROUP_TIME, .kind = KIND_CHOICE, .initial = "hold",
+	  .choices = softwrite_choices, OPTION_FIELD(softwrite), .live = true,
+	  .help = "server down: data it had taken is held, or lost" },
 	{ "timeo", .group = GROUP_TIME, .kind = KIND_DECISECONDS, .value = "N", .initial = "100",
 	  .min = 1, .max = 36000, OPTION_FIELD(timeo_ns), .live = true, .common = true,
 	  .help = "wait for a reply, tenths of a second" },
@@ -191,7 +199,9 @@ const struct option_row option_table[] = {
 	  .min = 100,
 	  .max = 300000, OPTION_FIELD(detect_ns), .live = true,
 	  .help = "silence after which a connection is dead" },
-	LATER("deadtimeo", GROUP_TIME),
+	{ "deadtimeo", .group = GROUP_TIME, .kind = KIND_TIME, .value = "SEC", .initial = "300",
+	  .min = 0, .max = 86400000, OPTION_FIELD(deadtimeo_ns), .live = true,
+	  .help = "no answer for so long: data that is held is lost" },
 	{ "mounttimeo", .group = GROUP_TIME, .kind = KIND_TIME, .value = "SEC", .initial = "10",
 	  .min = 1000, .max = 3600000, OPTION_FIELD(mounttimeo_ns),
 	  .help = "limit of one attempt to mount" },

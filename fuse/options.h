@@ -45,6 +45,12 @@ enum down_policy {
 	DOWN_HARD,    /* it waits, interruptible */
 };
 
+/* And the data it had taken, but not committed. */
+enum softwrite {
+	SOFTWRITE_HOLD, /* is kept until deadtimeo */
+	SOFTWRITE_FAIL, /* is lost with the error */
+};
+
 enum lookupcache { LOOKUPCACHE_ALL, LOOKUPCACHE_POSITIVE, LOOKUPCACHE_NONE };
 enum rdirplus { RDIRPLUS_AUTO, RDIRPLUS_NONE, RDIRPLUS_FORCE };
 enum sec_flavor { SEC_SYS, SEC_NONE };
@@ -108,6 +114,8 @@ struct options {
 	uint32_t retrans;
 	int64_t soft_deadline_ns; /* optimeo, or min(timeo * (retrans + 1), 30 s) */
 	int64_t detect_ns;
+	enum softwrite softwrite;
+	int64_t deadtimeo_ns;
 	int64_t mounttimeo_ns;
 	int64_t stage_ns;        /* of each network stage: min(5 s, mounttimeo) */
 	int64_t umounttimeo_ns;

@@ -44,10 +44,22 @@ struct range {
 TAILQ_HEAD(range_list, range);
 
 /* range_new - data is kept in its FUSE buffer if that is large enough to be worth it, else copied.
- * NULL without memory. *ret_charge: what to count against wbuf=. */
+ * NULL without memory. range->buffer->charge is what to count against wbuf=. */
 struct range *range_new(const struct fs *fs, const char *data, size_t size, uint64_t offset);
 /* range_free - with its hold on the buffer; returns the memory that came free. Not on a list. */
 uint64_t range_free(struct range *range);
+
+/* range_is_ours - its write(2) has been answered: nobody else keeps the data. */
+static inline bool range_is_ours(const struct range *range)
+{
+	return !range->request;
+}
+
+/* range_is_again - the server had taken it before: a stale copy of it is the same bytes. */
+static inline bool range_is_again(const struct range *range)
+{
+	return range->n_rewrites > 0;
+}
 
 static inline bool range_overlaps(const struct range *a, const struct range *b)
 {

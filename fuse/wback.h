@@ -5,17 +5,32 @@
  * O_SYNC or O_DSYNC), answered when the server has taken it, and kept until a COMMIT returns the
  * write verifier its WRITE returned (RFC 1813 3.3.7, 3.3.21): a server that restarted in between
  * says so by another verifier, and the range is sent again. Ranges that overlap are never in flight
- * together, and go in the order of their write(2). Memory is bounded by wbuf= for the mount
- * (wback_pool.h).
+ * together, and go in the order of their write(2). Memory is bounded by wbuf= for the mount.
  *
- * A range belongs to the inode's wback and passes from list to list:
- *   waiting (an overlapping one goes first) -> writing -> unstable -> committing -> gone
- *                                                ^_______ other verifier ______|
+ * A server that does not answer. A WRITE that gets no answer is the error of its own write(2), and
+ * its data is not kept. Data that the server had taken is: when a COMMIT, or a WRITE that had to be
+ * repeated, ends without an answer,
+ *   softwrite=hold  it is held and tried again, at most half a second after the server is back,
+ *                   until it is saved or there was no answer for deadtimeo (counted from the start of
+ *                   the first attempt; an attempt under way may end first). Then it is lost;
+ *   softwrite=fail  it is lost;
+ *   hard            there is no such end of a call.
+ * What a server refuses (EIO, ENOSPC, EDQUOT ...) is lost at once.
  *
- * Errors. A WRITE that fails is the answer to its own write(2). When the server does not answer a
- * COMMIT or a rewrite, whoever waits is told, and the data stays and is tried again every
- * RETRY_NS. When it refuses one, the data is lost: that is logged, kept on the inode, and told once
- * to every file that was open then, at its next write, fsync or close.
+ * Errors. While data is held, fsync and close end with the soft policy's errno at their deadline, or
+ * at once if the server is known to be down: each of them, for it is true each time, and 0 from a
+ * later one means that all of it has been saved. What is lost is logged, and told once to each file
+ * that was open then, at its next write, fsync or close; if none was, to the next one to open it
+ * (wback_error.h). fsync and close that were waiting at the time are that once.
+ *
+ * Stale copies. A WRITE that was sent again when its connection was lost, or ended without an answer,
+ * may still be in the server's receive queue: its piece of the file is in quarantine for two seconds
+ * (half the soft deadline if that is less), and WRITEs and truncations that touch it wait that long
+ * (quarantine.h). The same for what is behind the end of a truncation. fsync and close do not wait.
+ *
+ * The parts: wback (this: what handlers ask, and what has become of calls), wback_lists (ranges,
+ * waiters, what is due: pure), wback_inode (doing it), wback_call (WRITE and COMMIT on the wire),
+ * wback_error (who was told), wback_clock (timer), wback_pool (memory), quarantine, range.
  *
  * Threads: any loop. A wback's lock guards its lists and is not held across anything else. */
 #ifndef FUSE_WBACK_H
@@ -26,18 +41,33 @@
 #include "wback_pool.h"
 #include "wback_wait.h"
 
+struct wback_timed;
+
 /* wback_write - take a WRITE request over: send, hold, answer. data lies in the FUSE buffer; cred is
  * copied. */
 void wback_write(struct request *request, const struct cred *cred, const char *data, size_t size,
 		 uint64_t offset, bool stable);
 
 /* wback_flush - wait->done() when all that was written before is on stable storage, or cannot be.
- * True: it is already, and done() will not be called. The caller keeps the inode until then. */
+ * True: it is already, and done() will not be called. The caller keeps the inode until then; done()
+ * may come from within.
+ * wback_flush_from - for a truncation to `size`: nor may a stale copy reach behind that. */
 bool wback_flush(struct inode *inode, struct wback_wait *wait);
+bool wback_flush_from(struct inode *inode, struct wback_wait *wait, uint64_t size);
+
+/* wback_truncating - a SETATTR of size is sent: WRITEs behind it and other truncations wait. Usually
+ * the kernel sees to that, but not when its process was killed.
+ * wback_truncated - it has ended; before it is answered. */
+void wback_truncating(struct fs *fs, struct inode *inode, uint64_t size);
+void wback_truncated(struct fs *fs, struct inode *inode, const struct call *call, uint64_t size);
 
 /* wback_commit - have what is unstable committed in the background: at the last close, or to free
- * memory. False: there is nothing, or it is on its way. */
+ * memory. False: there is nothing, it is on its way, or the server does not answer. */
 bool wback_commit(struct inode *inode);
+
+/* wback_close - the mount ends, and the loops are about to stop: what the server does not answer for
+ * is lost from now on, and nobody waits any longer. */
+void wback_close(struct fs *fs);
 
 /* wback_error_seq, wback_take_error - errors of the inode: the mark for a new file, and the error
  * (-errno) that a file has not been told yet, once; 0. */
@@ -47,7 +77,17 @@ int wback_take_error(struct inode *inode, struct file *file);
 /* wback_free - with the inode's last reference. */
 void wback_free(struct inode *inode);
 
-/* wback_holder_inode - whose holder it is; wback_pool.c's. */
+/* wback_refusal - -errno for a write that the server cannot be asked for; 0. */
+int wback_refusal(const struct fs *fs);
+
+/* wback_admitted, wback_dropped - wback_pool.c's: a range that waited for memory is charged; its writer
+ * has gone, or is to be told an error. wback_tick - wback_clock.c's: time has passed. */
+void wback_admitted(struct range *range);
+void wback_dropped(struct range *range, int error);
+void wback_tick(struct inode *inode);
+
+/* wback_holder_inode, wback_timed_inode - whose it is. */
 struct inode *wback_holder_inode(struct wback_holder *holder);
+struct inode *wback_timed_inode(struct wback_timed *timed);
 
 #endif

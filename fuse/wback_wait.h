@@ -9,8 +9,11 @@
 /* Embed it; set done. */
 struct wback_wait {
 	void (*done)(struct wback_wait *wait, int error); /* 0 or -errno; once, no lock held */
-	uint64_t seq;                                     /* wback.c's, as is link */
+	uint64_t seq;                                     /* wback's, as is what follows */
+	uint64_t from;     /* no quarantine behind this byte, either; UINT64_MAX: never mind */
 	TAILQ_ENTRY(wback_wait) link;
 };
+
+TAILQ_HEAD(wback_wait_list, wback_wait);
 
 #endif

@@ -283,6 +283,7 @@ static void test_defaults(void)
 	assert(o.down == DOWN_SOFTERR && o.timeo_ns == 10 * S && o.retrans == 2);
 	assert(o.soft_deadline_ns == 30 * S && o.detect_ns == 5 * S && o.mounttimeo_ns == 10 * S);
 	assert(o.stage_ns == 5 * S && o.umounttimeo_ns == 5 * S && o.retry_ns == 0 && !o.intr);
+	assert(o.softwrite == SOFTWRITE_HOLD && o.deadtimeo_ns == 300 * S);
 	assert(!o.noac && !o.sync && o.cto && o.lookupcache == LOOKUPCACHE_ALL);
 	assert(o.acregmin_ns == 3 * S && o.acregmax_ns == 60 * S);
 	assert(o.acdirmin_ns == 30 * S && o.acdirmax_ns == 60 * S);
@@ -411,6 +412,10 @@ static const struct {
 	{ "mounttimeo=2", FIELD(stage_ns), 2 * S },
 	{ "mounttimeo=60", FIELD(stage_ns), 5 * S },
 	{ "umounttimeo=0", FIELD(umounttimeo_ns), 0 },
+	{ "softwrite=fail", FIELD(softwrite), SOFTWRITE_FAIL },
+	{ "softwrite=fail,softwrite=hold", FIELD(softwrite), SOFTWRITE_HOLD },
+	{ "deadtimeo=7", FIELD(deadtimeo_ns), 7 * S },
+	{ "deadtimeo=0", FIELD(deadtimeo_ns), 0 },
 	{ "retry=2", FIELD(retry_ns), 120 * S },
 	{ "intr", FIELD(intr), 1 },
 	{ "hard", FIELD(down), DOWN_HARD },

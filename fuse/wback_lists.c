@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* wback_lists - see wback_lists.h. */
+#include "wback_lists.h"
+
+#include "request.h"
+
+void wback_lists_init(struct wback_lists *lists)
+{
+	*lists = (struct wback_lists){ .next_seq = 0 };
+	TAILQ_INIT(&lists->waiting);
+	TAILQ_INIT(&lists->writing);
+	TAILQ_INIT(&lists->unstable);
+	TAILQ_INIT(&lists->committing);
+	TAILQ_INIT(&lists->waits);
+	TAILQ_INIT(&lists->fenced);
+	TAILQ_INIT(&lists->failed);
+}
+
+void wback_todo_init(struct wback_todo *todo)
+{
+	*todo = (struct wback_todo){ .commit = false };
+	TAILQ_INIT(&todo->lost);
+	TAILQ_INIT(&todo->dropped);
+	STAILQ_INIT(&todo->send);
+	TAILQ_INIT(&todo->failed);
+	TAILQ_INIT(&todo->stable);
+}
+
+bool wback_lists_empty(const struct wback_lists *lists)
+{
+	return TAILQ_EMPTY(&lists->waiting) && TAILQ_EMPTY(&lists->writing) &&
+	       TAILQ_EMPTY(&lists->unstable) && TAILQ_EMPTY(&lists->committing) &&
+	       TAILQ_EMPTY(&lists->fenced) && quarantine_is_empty(&lists->quarantine);
+}
+
+/* What nobody has been told of yet, no fsync(2) needs to wait for. */
+static bool is_waiting_before(const struct wback_lists *lists, uint64_t seq)
+{
+	const struct range *range;
+
+	TAILQ_FOREACH(range, &lists->waiting, link)
+		if (range->seq < seq && range_is_ours(range))
+			return true;
+	return false;
+}
+
+static bool is_stable_before(const struct wback_lists *lists, uint64_t seq)
+{
+	return !is_waiting_before(lists, seq) && !range_any_before(&lists->writing, seq) &&
+	       !range_any_before(&lists->unstable, seq) &&
+	       !range_any_before(&lists->committing, seq);
+}
+
+static bool is_fenced(const struct wback_lists *lists, const struct wback_wait *wait)
+{
+	if (wait->from == UINT64_MAX)
+		return false;
+	return lists->n_cutting || quarantine_overlaps(&lists->quarantine, wait->from, UINT64_MAX);
+}
+
+/* Something older may still change that piece of the file. */
+static bool is_closed(const struct wback_lists *lists, const struct range *range)
+{
+	uint64_t end = range->offset + range->len;
+
+	return (lists->n_cutting && end > lists->cut_from) ||
+	       quarantine_overlaps(&lists->quarantine, range->offset, end);
+}
+
+static void recount(struct wback_lists *lists)
+{
+	const struct range *range;
+
+	lists->n_unstable = 0;
+	TAILQ_FOREACH(range, &lists->unstable, link)
+		if (++lists->n_unstable > WBACK_RANGES_MAX)
+			break;
+}
+
+/* ---- what comes in ----------------------------------------------------------------------- */
+
+void wback_lists_add(struct wback_lists *lists, struct range *range)
+{
+	range->seq = lists->next_seq++;
+	TAILQ_INSERT_TAIL(&lists->waiting, range, link);
+}
+
+bool wback_lists_wait(struct wback_lists *lists, struct wback_wait *wait)
+{
+	wait->seq = lists->next_seq;
+	if (is_stable_before(lists, wait->seq) && !is_fenced(lists, wait))
+		return false;
+	TAILQ_INSERT_TAIL(&lists->waits, wait, link);
+	return true;
+}
+
+/* ---- what calls have brought ------------------------------------------------------------- */
+
+static void leave_writing(struct wback_lists *lists, struct range *range)
+{
+	TAILQ_REMOVE(&lists->writing, range, link);
+	lists->n_ours -= range_is_ours(range);
+}
+
+void wback_lists_taken(struct wback_lists *lists, struct range *range, struct range_list *freed)
+{
+	leave_writing(lists, range);
+	range_replace(&lists->waiting, range, freed);
+	range_replace(&lists->unstable, range, freed);
+	range_replace(&lists->committing, range, freed);
+	TAILQ_INSERT_TAIL(range->unstable ? &lists->unstable : freed, range, link);
+	recount(lists);
+}
+
+void wback_lists_refused(struct wback_lists *lists, struct range *range)
+{
+	leave_writing(lists, range);
+}
+
+/* All of it is to be written; it may be cut before it is. */
+static void begin_pass(struct wback_lists *lists, struct range *range)
+{
+	range->done = 0;
+	range->unstable = range->has_verf = range->mixed_verf = false;
+	TAILQ_INSERT_TAIL(&lists->waiting, range, link);
+}
+
+void wback_lists_held(struct wback_lists *lists, struct range *range)
+{
+	leave_writing(lists, range);
+	begin_pass(lists, range);
+}
+
+static void write_again(struct wback_lists *lists, struct range *range)
+{
+	if (++range->n_rewrites > WBACK_REWRITES_MAX)
+		range->stable = NFS3_FILE_SYNC;
+	begin_pass(lists, range);
+}
+
+unsigned int wback_lists_committed(struct wback_lists *lists, uint64_t verf,
+				   struct range_list *freed)
+{
+	unsigned int n_again = 0;
+	struct range *range;
+
+	lists->commit_in_flight = false;
+	while ((range = TAILQ_FIRST(&lists->committing))) {
+		TAILQ_REMOVE(&lists->committing, range, link);
+		if (range->verf == verf && !range->mixed_verf) {
+			TAILQ_INSERT_TAIL(freed, range, link);
+		} else {
+			write_again(lists, range);
+			n_again++;
+		}
+	}
+	if (n_again)
+		lists->wanted_seq = lists->next_seq;
+	return n_again;
+}
+
+void wback_lists_uncommitted(struct wback_lists *lists)
+{
+	lists->commit_in_flight = false;
+	TAILQ_CONCAT(&lists->unstable, &lists->committing, link);
+	recount(lists);
+}
+
+static void fail_waits(struct wback_lists *lists, int error)
+{
+	TAILQ_CONCAT(&lists->failed, &lists->waits, link);
+	lists->fail_error = error;
+}
+
+void wback_lists_commit_refused(struct wback_lists *lists, int error, struct range_list *freed)
+{
+	lists->commit_in_flight = false;
+	TAILQ_CONCAT(freed, &lists->committing, link);
+	fail_waits(lists, error);
+}
+
+void wback_lists_cut(struct wback_lists *lists, uint64_t size)
+{
+	if (!lists->n_cutting++ || size < lists->cut_from)
+		lists->cut_from = size;
+}
+
+void wback_lists_cut_done(struct wback_lists *lists)
+{
+	lists->n_cutting -= lists->n_cutting > 0;
+}
+
+/* ---- trouble ----------------------------------------------------------------------------- */
+
+void wback_lists_trouble(struct wback_lists *lists, int64_t start_ns, int64_t retry_at_ns, int error)
+{
+	if (!lists->trouble_since_ns)
+		lists->trouble_since_ns = start_ns;
+	lists->retry_at_ns = retry_at_ns;
+	lists->wanted_seq = lists->next_seq;
+	fail_waits(lists, error);
+}
+
+void wback_lists_answered(struct wback_lists *lists)
+{
+	lists->trouble_since_ns = 0;
+}
+
+void wback_lists_alive(struct wback_lists *lists, int64_t now_ns)
+{
+	if (lists->trouble_since_ns)
+		lists->trouble_since_ns = now_ns;
+}
+
+/* Data that the server has not promised to keep, and nobody else has. */
+static bool holds_data(const struct wback_lists *lists)
+{
+	return lists->n_ours || lists->commit_in_flight || !TAILQ_EMPTY(&lists->unstable) ||
+	       is_waiting_before(lists, UINT64_MAX);
+}
+
+void wback_lists_give_up(struct wback_lists *lists, struct range_list *lost)
+{
+	struct range *range, *next;
+
+	TAILQ_CONCAT(lost, &lists->unstable, link);
+	lists->n_unstable = 0;
+	for (range = TAILQ_FIRST(&lists->waiting); range; range = next) {
+		next = TAILQ_NEXT(range, link);
+		if (!range_is_ours(range))
+			continue;
+		TAILQ_REMOVE(&lists->waiting, range, link);
+		TAILQ_INSERT_TAIL(lost, range, link);
+	}
+	/* What is in flight will be lost, too, if it is not answered. */
+	if (!holds_data(lists))
+		lists->trouble_since_ns = 0;
+}
+
+/* ---- what is due ------------------------------------------------------------------------- */
+
+static bool may_retry(const struct wback_lists *lists, const struct wback_view *view)
+{
+	return !lists->trouble_since_ns ||
+	       (view->now_ns >= lists->retry_at_ns && !view->down_error);
+}
+
+static void take_dropped(struct wback_lists *lists, struct wback_todo *todo)
+{
+	struct range *range, *next;
+
+	for (range = TAILQ_FIRST(&lists->waiting); range; range = next) {
+		next = TAILQ_NEXT(range, link);
+		if (range_is_ours(range) || !request_answered(range->request))
+			continue;
+		TAILQ_REMOVE(&lists->waiting, range, link);
+		TAILQ_INSERT_TAIL(&todo->dropped, range, link);
+	}
+}
+
+static bool is_sendable(const struct wback_lists *lists, const struct range *range, bool retry)
+{
+	if (range_is_ours(range) && (!retry || lists->n_ours >= WBACK_OURS_MAX))
+		return false;
+	if (!range_is_again(range) && is_closed(lists, range))
+		return false;
+	return !range_overlaps_any(&lists->writing, range, false) &&
+	       !range_overlaps_any(&lists->waiting, range, true);
+}
+
+static void take_sendable(struct wback_lists *lists, bool retry, struct wback_todo *todo)
+{
+	struct range *range, *next;
+
+	for (range = TAILQ_FIRST(&lists->waiting); range; range = next) {
+		next = TAILQ_NEXT(range, link);
+		if (!is_sendable(lists, range, retry))
+			continue;
+		TAILQ_REMOVE(&lists->waiting, range, link);
+		TAILQ_INSERT_TAIL(&lists->writing, range, link);
+		lists->n_ours += range_is_ours(range);
+		STAILQ_INSERT_TAIL(&todo->send, range, send_link);
+	}
+}
+
+static void take_waits(struct wback_lists *lists, struct wback_todo *todo)
+{
+	struct wback_wait *wait, *next;
+
+	while ((wait = TAILQ_FIRST(&lists->waits)) && is_stable_before(lists, wait->seq)) {
+		TAILQ_REMOVE(&lists->waits, wait, link);
+		TAILQ_INSERT_TAIL(&lists->fenced, wait, link);
+	}
+	for (wait = TAILQ_FIRST(&lists->fenced); wait; wait = next) {
+		next = TAILQ_NEXT(wait, link);
+		if (is_fenced(lists, wait))
+			continue;
+		TAILQ_REMOVE(&lists->fenced, wait, link);
+		TAILQ_INSERT_TAIL(&todo->stable, wait, link);
+	}
+}
+
+/* Now? For whom it is done, only once all he wrote has been taken by the server. */
+static bool should_commit(const struct wback_lists *lists, const struct wback_view *view)
+{
+	const struct wback_wait *wait = TAILQ_FIRST(&lists->waits);
+	uint64_t seq = wait ? wait->seq : lists->wanted_seq;
+
+	if (lists->commit_in_flight || TAILQ_EMPTY(&lists->unstable) || !may_retry(lists, view))
+		return false;
+	if (range_any_before(&lists->unstable, seq))
+		return !is_waiting_before(lists, seq) && !range_any_before(&lists->writing, seq);
+	return lists->n_unstable > WBACK_RANGES_MAX || view->memory_short;
+}
+
+static void take_commit(struct wback_lists *lists, const struct wback_view *view,
+			struct wback_todo *todo)
+{
+	todo->commit = should_commit(lists, view);
+	if (!todo->commit)
+		return;
+	lists->commit_in_flight = true;
+	lists->n_unstable = 0;
+	TAILQ_CONCAT(&lists->committing, &lists->unstable, link);
+}
+
+void wback_lists_look(struct wback_lists *lists, const struct wback_view *view,
+		      struct wback_todo *todo)
+{
+	quarantine_expire(&lists->quarantine, view->now_ns);
+	take_dropped(lists, todo);
+	if (!holds_data(lists)) /* newer data has taken its place */
+		lists->trouble_since_ns = 0;
+	if (lists->trouble_since_ns && view->now_ns - lists->trouble_since_ns >= view->hold_ns)
+		wback_lists_give_up(lists, &todo->lost);
+	take_sendable(lists, may_retry(lists, view), todo);
+	take_waits(lists, todo);
+	if (lists->trouble_since_ns && view->down_error)
+		fail_waits(lists, view->down_error);
+	take_commit(lists, view, todo);
+	TAILQ_CONCAT(&todo->failed, &lists->failed, link);
+	todo->fail_error = lists->fail_error;
+	todo->empty = wback_lists_empty(lists);
+	todo->timed = lists->trouble_since_ns || !quarantine_is_empty(&lists->quarantine);
+}
