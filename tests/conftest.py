@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.ganesha import EVERYWHERE, EXPORTABLE, Export, Ext4Image, Ganesha, run
+from lab.ganesha import EVERYWHERE, EXPORTABLE, Export, Ext4Image, Ganesha, run, udp_works
 from lab.mount import Mount
 from lab.procs import private_network
 
@@ -76,7 +76,7 @@ class Site(Ganesha):
         exports = [Export(self.rw), Export(self.squash, Squash="Root_Squash"),
                    Export(self.ro, Access_Type="RO"), Export(self.small)]
         super().__init__(exports, state=directory / "ganesha", host=EVERYWHERE, nfs_port=2049,
-                         mnt_port=20048, udp=True, portmap=True)
+                         mnt_port=20048, udp=udp_works(), portmap=True)
 
     def wipe(self):
         """Empties the exports, behind the server's back (see Export.DEFAULTS)."""
@@ -141,7 +141,7 @@ class MountFactory:
         self.numbers = itertools.count(1)
 
     def __call__(self, nconnect=8, options="", export=None, user=None, server=None, host=None,
-                 ports=True, netns=None, limit=60):
+                 ports=True, netns=None, limit=60, wait=True):
         server, path = server or self.server, self._mountpoint(user)
         words = [f"nconnect={nconnect}"] if nconnect else []
         words += [f"port={server.nfs_port}", f"mountport={server.mnt_port}"] if ports else []
@@ -151,7 +151,7 @@ class MountFactory:
         mounted = Mount(argv, path, f"{path}.log", server, export or server.exports[0].path,
                         limit=limit, netns=netns)
         self.mounts.append(mounted)
-        return mounted.start()
+        return mounted.start() if wait else mounted.spawn()
 
     def close(self):
         """Ends all mounts, the last first; returns the reasons to fail. What a test wants to know
@@ -190,11 +190,12 @@ class MountFactory:
 @pytest.fixture
 def mount(server, workdir, fusectl, request):
     """mount(nconnect=8, options="", export=None, user=None, server=None, host=None, ports=True,
-    netns=None, limit=60): a running lab.mount.Mount.
+    netns=None, limit=60, wait=True): a running lab.mount.Mount.
 
     export: a directory of the server (default: its first). user: uid to run fusenfs as.
     host: another name or address of the server. ports=False: ask the portmapper.
-    limit: seconds after which a stuck test is freed and failed."""
+    limit: seconds after which a stuck test is freed and failed. wait=False: returns before there is
+    a mount; see Mount.appeared()."""
     name = f"{request.node.module.__name__}-{request.node.name}"
     name = "".join(c if c.isalnum() or c in "-_=" else "_" for c in name)
     factory = MountFactory(server, workdir / "mnt" / name)

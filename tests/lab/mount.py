@@ -45,15 +45,27 @@ class Mount:
 
     def start(self):
         """Returns when the kernel lists the mount."""
+        self.spawn()
+        try:
+            self.device = wait_for(self.appeared, MOUNT_TIMEOUT, "the mount")
+        except Stuck as stuck:
+            raise MountFailed(f"{stuck}\n{kernel_stack(self.pid)}", self) from None
+        return self
+
+    def spawn(self):
+        """Starts fusenfs and waits for nothing: see appeared()."""
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=log,
                                             stderr=log, start_new_session=True, cwd="/")
         self.watchdog.start()
-        try:
-            self.device = wait_for(self._mounted_or_dead, MOUNT_TIMEOUT, "the mount")
-        except Stuck as stuck:
-            raise MountFailed(f"{stuck}\n{kernel_stack(self.pid)}", self) from None
         return self
+
+    def appeared(self):
+        """Whether the kernel lists the mount by now; raises MountFailed if it never will."""
+        if not self.alive:
+            raise MountFailed(f"ended with {self.process.returncode}", self)
+        self.device = mount_device(self.path)
+        return self.device
 
     @property
     def pid(self):
@@ -121,11 +133,6 @@ class Mount:
             self._judge_exit()
         self._judge_log()
         return self.complaints
-
-    def _mounted_or_dead(self):
-        if not self.alive:
-            raise MountFailed(f"ended with {self.process.returncode}", self)
-        return mount_device(self.path)
 
     def _overdue(self, limit):
         """Runs in the watchdog's thread, while the test is stuck or merely slow."""

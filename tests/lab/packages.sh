@@ -1,5 +1,6 @@
 # shellcheck shell=bash disable=SC2034
-# Sourced by tests/run and packaging/try: Debian packages, without starting any of their services.
+# Sourced by tests/run, packaging/try and other scripts: Debian packages, without starting any of
+# their services; and namespaces that leave nothing behind.
 
 BUILD_PACKAGES=(meson ninja-build gcc libc6-dev pkg-config libfuse3-dev libnfs-dev)
 LAB_PACKAGES=(fuse3 nfs-ganesha nfs-ganesha-vfs rpcbind python3 iproute2 mount e2fsprogs)
@@ -93,4 +94,21 @@ run_build()
 	shift
 	[ ! -f "$dir/build.ninja" ] || verb=configure
 	meson $verb "$dir" "$@" && ninja -C "$dir"
+}
+
+# isolated CMD...: in namespaces of its own for mounts and processes. When CMD ends, however it ends,
+# the kernel takes away what it has left mounted or running; when this script is killed, CMD is too.
+isolated()
+{
+	env --default-signal=INT setpriv --pdeathsig KILL \
+		unshare --mount --pid --fork --kill-child=KILL --mount-proc "$@" &
+	child=$!
+	trap 'kill -KILL "$child"' TERM HUP
+	trap : INT # reaches CMD as well, which cleans up and ends
+	while kill -0 $child 2>/dev/null; do
+		status=0
+		wait $child 2>/dev/null || status=$?
+	done
+	trap - TERM HUP INT
+	return "$status"
 }
