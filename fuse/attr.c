@@ -48,6 +48,12 @@
 #include "../conn/util.h"
 #include "attr.h"
 
+/* For attr_settled(). Servers' clocks tick every 1 to 10 ms, those of old file systems every
+ * second. A server's clock may differ from ours, but hardly by a minute. */
+static const int64_t TICK_NS = 25 * NS_PER_MS;
+static const int64_t COARSE_TICK_NS = 1100 * NS_PER_MS;
+enum { SKEW_S = 60 };
+
 static _Atomic(uint64_t) last_stamp;
 
 uint64_t attr_stamp(void)
@@ -285,10 +291,12 @@ static void store_locked(const struct attr_policy *policy, struct inode *inode,
 	if (sent_later)
 		inode->attr_stale = false;
 	renew_locked(policy, inode, changed, now_ns);
-	if (changed)
+	if (changed) {
 		inode->attr_seq = attr_stamp();
-	else if (sent_later)
+		inode->attr_new_ns = now_ns;
+	} else if (sent_later) {
 		inode->attr_seq = stamp;
+	}
 }
 
 static bool is_newer_locked(struct inode *inode, const struct attr *attr, uint64_t stamp)
@@ -391,6 +399,24 @@ int64_t attr_get(struct inode *inode, int64_t now_ns, struct attr *ret_attr)
 	}
 	mutex_unlock(&inode->lock);
 	return left_ns;
+}
+
+bool attr_same_times(const struct attr *a, const struct attr *b)
+{
+	return time_equal(a->mtime, b->mtime) && time_equal(a->ctime, b->ctime);
+}
+
+bool attr_settled(struct inode *dir, const struct attr *seen, int64_t sent_ns, int64_t wall_s)
+{
+	bool coarse = !seen->ctime.tv_nsec && !seen->mtime.tv_nsec;
+	int64_t tick_ns = coarse ? COARSE_TICK_NS : TICK_NS;
+	bool settled;
+
+	mutex_lock(&dir->lock);
+	settled = dir->has_attr && !dir->attr_stale && attr_same_times(&dir->attr, seen) &&
+		  (sent_ns - dir->attr_new_ns >= tick_ns || wall_s - seen->ctime.tv_sec > SKEW_S);
+	mutex_unlock(&dir->lock);
+	return settled;
 }
 
 bool attr_open(struct inode *inode)

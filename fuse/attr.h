@@ -54,9 +54,18 @@ void attr_expect_ctime(struct inode *inode);
 /* attr_expire - fetch before the next use, by a call that is sent from now on. */
 void attr_expire(struct inode *inode);
 
+/* attr_same_times - mtime and ctime: what tells two states of a directory apart. */
+bool attr_same_times(const struct attr *a, const struct attr *b);
+
 /* attr_get - the cached attributes. Returns for how many more ns they are valid: > 0, or 0 if they
  * are not (with *ret_attr still set if there are any), or -1 if there are none. */
 int64_t attr_get(struct inode *inode, int64_t now_ns, struct attr *ret_attr);
+
+/* attr_settled - a call sent at sent_ns looked into the directory and told `seen` of it. Will any
+ * later change of the directory show in its times? They move in ticks, so not if its last change
+ * may be of the tick the call was in: then what the call saw must not be believed for as long as
+ * the times stay. wall_s: time(2). */
+bool attr_settled(struct inode *dir, const struct attr *seen, int64_t sent_ns, int64_t wall_s);
 
 /* attr_open - at OPEN, after fresh attributes were applied: may the kernel keep its pages? If not,
  * the present attributes become the data version. While own changes are in flight nobody knows

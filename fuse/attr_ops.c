@@ -5,22 +5,32 @@
 
 #include "../conn/util.h"
 #include "file.h"
+#include "names.h"
 #include "ops.h"
 #include "wback.h"
 
 /* ---- GETATTR ----------------------------------------------------------------------------- */
+
+/* If the server does not answer (softreval). For the root always: df(1) and umount(8) ask for it. */
+static bool known_will_do(struct request *request)
+{
+	struct attr attr;
+
+	return (request->fs->options->softreval || request->inode == request->fs->root) &&
+	       attr_get(request->inode, fs_now_ns(), &attr) >= 0;
+}
 
 static void getattr_done(struct request *request, int error)
 {
 	struct fs *fs = request->fs;
 	struct attr attr;
 
-	if (!error)
-		error = request_decoded(request, nfs3_getattr_decode(&request->call, &attr));
-	if (request->call.status && attr_get(request->inode, fs_now_ns(), &attr) >= 0) {
-		request_reply_attr(request); /* no answer: what is known will do (softreval) */
+	if (request_unanswered(request) && known_will_do(request)) {
+		request_reply_attr(request);
 		return;
 	}
+	if (!error)
+		error = request_decoded(request, nfs3_getattr_decode(&request->call, &attr));
 	if (!error &&
 	    !attr_apply(&fs->attr_policy, request->inode, &attr, request->stamp, fs_now_ns()))
 		error = -ESTALE;
@@ -36,29 +46,25 @@ static void send_getattr(struct request *request)
 {
 	int error = nfs3_getattr_encode(request_call(request), &request->cred, &request->inode->fh);
 
-	request_send(request, error, getattr_done);
-}
-
-/* Known attributes answer for a server that is down (softreval); see design.md section 6. */
-static bool cached_will_do(struct request *request)
-{
-	struct attr attr;
-	int64_t valid_ns = attr_get(request->inode, fs_now_ns(), &attr);
-
-	return valid_ns > 0 || (valid_ns == 0 && request->fs->options->down != DOWN_HARD &&
-				pool_server_state(request->fs->pool) != SERVER_UP);
+	if (known_will_do(request))
+		request_send_soft(request, error, getattr_done);
+	else
+		request_send(request, error, getattr_done);
 }
 
 void attr_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi UNUSED)
 {
 	struct request *request = request_new(req, ino);
+	struct attr attr;
 
 	if (!request)
 		return;
-	if (cached_will_do(request))
+	if (attr_get(request->inode, fs_now_ns(), &attr) > 0) {
 		request_reply_attr(request);
-	else
-		send_getattr(request);
+		return;
+	}
+	names_count_stat(request->inode);
+	send_getattr(request);
 }
 
 /* ---- SETATTR ----------------------------------------------------------------------------- */
@@ -198,12 +204,36 @@ static uint32_t wanted_access(const struct inode *inode, int mask)
 	return wanted;
 }
 
+/* By the mode bits, which is what most servers go by. The kernel asks only where it does not check
+ * them itself. 0 or -EACCES. */
+static int known_access(const struct cred *cred, const struct attr *attr, int mask)
+{
+	mode_t granted = attr->mode;
+	bool in_group = cred->gid == attr->gid;
+
+	if (cred->uid == 0)
+		return mask & X_OK && !S_ISDIR(granted) && !(granted & 0111) ? -EACCES : 0;
+	for (uint32_t i = 0; i < cred->n_gids; i++)
+		in_group |= cred->gids[i] == attr->gid;
+	if (cred->uid == attr->uid)
+		granted >>= 6;
+	else if (in_group)
+		granted >>= 3;
+	return (mode_t)mask & ~granted & 7 ? -EACCES : 0;
+}
+
 static void access_done(struct request *request, int error)
 {
 	struct fs *fs = request->fs;
 	struct nfs3_access access = { 0 };
 	uint32_t wanted = wanted_access(request->inode, request->op.mask);
+	struct attr attr;
 
+	if (request_unanswered(request) && fs_vouches(fs) &&
+	    attr_get(request->inode, fs_now_ns(), &attr) >= 0) {
+		request_reply_err(request, known_access(&request->cred, &attr, request->op.mask));
+		return;
+	}
 	if (!error)
 		error = request_decoded(request, nfs3_access_decode(&request->call, &access));
 	if (access.attr.valid)
@@ -219,6 +249,7 @@ static void access_done(struct request *request, int error)
 void attr_access(fuse_req_t req, fuse_ino_t ino, int mask)
 {
 	struct request *request = request_new(req, ino);
+	struct attr attr;
 	int error;
 
 	if (!request)
@@ -227,5 +258,8 @@ void attr_access(fuse_req_t req, fuse_ino_t ino, int mask)
 	request_groups(request);
 	error = nfs3_access_encode(request_call(request), &request->cred, &request->inode->fh,
 				   wanted_access(request->inode, mask));
-	request_send(request, error, access_done);
+	if (fs_vouches(request->fs) && attr_get(request->inode, fs_now_ns(), &attr) >= 0)
+		request_send_soft(request, error, access_done);
+	else
+		request_send(request, error, access_done);
 }

@@ -77,6 +77,12 @@ struct dir_page *dir_page_new(void)
 	return page;
 }
 
+struct dir_page *dir_page_ref(struct dir_page *page)
+{
+	atomic_fetch_add(&page->refs, 1);
+	return page;
+}
+
 void dir_page_put(struct dir_page *page)
 {
 	if (!page || atomic_fetch_sub(&page->refs, 1) > 1)
@@ -127,12 +133,17 @@ static bool add_detail(struct dir_page *page, const struct nfs3_entry *entry, ui
 	return true;
 }
 
+uint64_t dir_name_hash(const char *name, size_t len)
+{
+	return hash_bytes(name, len, 0);
+}
+
 static int add_entry(struct dir_page *page, const struct nfs3_entry *from)
 {
 	struct dir_entry entry = {
 		.fileid = from->fileid,
 		.cookie = from->cookie,
-		.hash = hash_bytes(from->name, from->name_len, 0),
+		.hash = dir_name_hash(from->name, from->name_len),
 		.has_detail = from->attr.valid || from->has_fh,
 	};
 	struct dir_entry *entries = grown(page->entries, page->n_entries + 1, &page->entries_max,
@@ -162,6 +173,32 @@ int dir_page_add(struct dir_page *page, const struct nfs3_entry *entry)
 	page->last_cookie = entry->cookie;
 	page->n_received++;
 	return 0;
+}
+
+/* trimmed - the array with room for need items; as it is if that fails. */
+static void *trimmed(void *array, size_t need, size_t *max, size_t item)
+{
+	void *smaller = need && need < *max ? realloc(array, need * item) : NULL;
+
+	if (!smaller)
+		return array;
+	*max = need;
+	return smaller;
+}
+
+void dir_page_trim(struct dir_page *page)
+{
+	page->entries = trimmed(page->entries, page->n_entries, &page->entries_max,
+				sizeof(*page->entries));
+	page->details = trimmed(page->details, page->n_details, &page->details_max,
+				sizeof(*page->details));
+	page->names = trimmed(page->names, page->names_len, &page->names_max, 1);
+}
+
+size_t dir_page_bytes(const struct dir_page *page)
+{
+	return sizeof(*page) + page->entries_max * sizeof(*page->entries) +
+	       page->details_max * sizeof(*page->details) + page->names_max;
 }
 
 /* ---- the handle -------------------------------------------------------------------------- */
@@ -302,8 +339,7 @@ static struct dir_page *page_locked(struct dir *dir, uint64_t position)
 
 		if (!page || position < page->at || position - page->at >= page->n_entries)
 			continue;
-		atomic_fetch_add(&page->refs, 1);
-		return page;
+		return dir_page_ref(page);
 	}
 	return NULL;
 }
@@ -328,6 +364,7 @@ static enum dir_next find_locked(struct dir *dir, uint64_t position, struct dir_
 		.cookie = cookie,
 		.cookieverf = cookie ? dir->cookieverf : 0,
 		.generation = dir->generation,
+		.restarted = dir->seen != NULL,
 	};
 	return DIR_FETCH;
 }
@@ -387,6 +424,7 @@ static uint32_t drop_seen_locked(struct dir *dir, uint64_t at, struct dir_page *
 
 	if (!dir->seen || at < dir->seen_last)
 		return 0;
+	page->filtered = true;
 	for (uint32_t i = 0; i < n; i++)
 		if (!*seen_slot_locked(dir, page->entries[i].hash))
 			page->entries[n_kept++] = page->entries[i];
@@ -426,8 +464,7 @@ static void keep_locked(struct dir *dir, struct dir_page *page)
 {
 	dir_page_put(dir->pages[N_PAGES - 1]);
 	memmove(&dir->pages[1], &dir->pages[0], (N_PAGES - 1) * sizeof(dir->pages[0]));
-	atomic_fetch_add(&page->refs, 1);
-	dir->pages[0] = page;
+	dir->pages[0] = dir_page_ref(page);
 }
 
 /* try_shortcut_locked - all names on the first page of a search are known ones, as they will be on
@@ -488,7 +525,8 @@ static int accept_locked(struct dir *dir, const struct dir_fetch *fetch, struct 
 	if (fetch->at == DIR_DOTS)
 		start_locked(dir, page);
 	n_seen = drop_seen_locked(dir, fetch->at, page);
-	page->at = fetch->at;
+	if (page->at != fetch->at) /* else it is shared */
+		page->at = fetch->at;
 	if (dir->shortcut && dir->seen_last == fetch->at && !n_seen) {
 		give_up_shortcut_locked(dir);
 		return 0;
@@ -518,6 +556,18 @@ int dir_accept(struct dir *dir, const struct dir_fetch *fetch, struct dir_page *
 
 	mutex_lock(&dir->lock);
 	error = accept_locked(dir, fetch, page);
+	mutex_unlock(&dir->lock);
+	dir_page_put(page);
+	return error;
+}
+
+int dir_accept_shared(struct dir *dir, const struct dir_fetch *fetch, struct dir_page *page)
+{
+	int error = 0;
+
+	mutex_lock(&dir->lock);
+	if (!dir->seen) /* it has been restarted since: the next dir_find() will tell */
+		error = accept_locked(dir, fetch, page);
 	mutex_unlock(&dir->lock);
 	dir_page_put(page);
 	return error;

@@ -58,9 +58,13 @@ struct dir_detail {
 	struct fhandle fh;
 };
 
-/* One reply, decoded. Filled by its maker, handed over to dir_accept(), then constant. */
+/* One reply, decoded. Filled by its maker, handed over to dir_accept(), then constant: it may be
+ * kept (dircache.h), and given to other handles by dir_accept_shared(). */
 struct dir_page {
 	/* Set by the maker besides dir_page_add(). */
+	uint64_t cookie;         /* what it was asked by */
+	bool plus;               /* by READDIRPLUS */
+	bool settled;            /* attr_settled(): what it lacks came at another time */
 	uint64_t cookieverf;
 	bool eof;
 	struct post_attr dir;    /* the directory when it was read */
@@ -68,6 +72,7 @@ struct dir_page {
 	int64_t at_ns;           /* when the reply came */
 
 	uint64_t at;             /* the position before entries[0] */
+	bool filtered;           /* what the handle had seen was left out, if there was any */
 	uint32_t n_entries;      /* without dots and what was seen */
 	struct dir_entry *entries;
 
@@ -84,10 +89,17 @@ struct dir_page {
 };
 
 struct dir_page *dir_page_new(void);
+struct dir_page *dir_page_ref(struct dir_page *page);
 /* dir_page_put - drop a reference. Takes NULL. */
 void dir_page_put(struct dir_page *page);
 /* dir_page_add - copy the reply's next entry. 0 or -ENOMEM. */
 int dir_page_add(struct dir_page *page, const struct nfs3_entry *entry);
+/* dir_page_trim - all have been added: give back the memory that was got for more. */
+void dir_page_trim(struct dir_page *page);
+/* dir_page_bytes - that it takes. */
+size_t dir_page_bytes(const struct dir_page *page);
+/* dir_name_hash - dir_entry.hash. */
+uint64_t dir_name_hash(const char *name, size_t len);
 
 static inline const char *dir_page_name(const struct dir_page *page, const struct dir_entry *entry)
 {
@@ -106,6 +118,7 @@ struct dir_fetch {
 	uint64_t at;
 	uint64_t cookie, cookieverf;
 	uint32_t generation;
+	bool restarted;          /* a cookie was refused: only a page of the server's own will do */
 	uint32_t bytes;          /* the caller's notes: of which size, */
 	bool plus;               /* by READDIRPLUS */
 };
@@ -140,6 +153,9 @@ enum dir_next dir_find(struct dir *dir, uint64_t position, struct dir_page **ret
 /* dir_accept - the reply to fetch; takes the page over in any case. 0, -ENOMEM, or -EIO for a
  * listing beyond DIR_MAX_ENTRIES. */
 int dir_accept(struct dir *dir, const struct dir_fetch *fetch, struct dir_page *page);
+/* dir_accept_shared - a page that another handle got by the same position and cookie, in place of a
+ * call; not if fetch->restarted. Takes over a reference. */
+int dir_accept_shared(struct dir *dir, const struct dir_fetch *fetch, struct dir_page *page);
 /* dir_restart - fetch's cookie was refused. 0, -ENOMEM, or -EIO if it was the beginning. */
 int dir_restart(struct dir *dir, const struct dir_fetch *fetch);
 

@@ -3,9 +3,12 @@
 #include "fs.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "absent.h"
 #include "dir.h"
+#include "dircache.h"
 #include "file.h"
 #include "names.h"
 #include "request.h"
@@ -38,6 +41,8 @@ static void release_inode(struct inode *inode, void *arg)
 	struct fs *fs = arg;
 
 	names_forget(fs->names, inode);
+	dircache_forget(fs->dircache, inode);
+	free(inode->target);
 	silly_free(fs->inodes, inode);
 	wback_free(inode);
 	file_free_all(inode);
@@ -73,10 +78,13 @@ int fs_init(struct fs *fs, const struct options *options, struct pool *pool,
 	if (error)
 		return error;
 	fs->names = names_new(fs->inodes);
+	fs->absent = absent_new();
+	fs->dircache = dircache_new(DIRCACHE_BYTES);
 	fs->wback = wback_pool_new(fs);
 	fs->wback_clock = wback_clock_new(fs);
 	fs->requests = request_table_new(fs);
-	if (!fs->names || !fs->wback || !fs->wback_clock || !fs->requests)
+	if (!fs->names || !fs->absent || !fs->dircache || !fs->wback || !fs->wback_clock ||
+	    !fs->requests)
 		return -ENOMEM;
 	inode_set_release(fs->inodes, release_inode, fs);
 	return 0;
@@ -87,6 +95,8 @@ void fs_deinit(struct fs *fs)
 	inode_table_free(fs->inodes); /* releases inodes: needs names */
 	names_free(fs->names);
 	wback_clock_free(fs->wback_clock);
+	dircache_free(fs->dircache);
+	absent_free(fs->absent);
 	wback_pool_free(fs->wback);
 	request_table_free(fs->requests);
 	mutex_deinit(&fs->statvfs_lock);

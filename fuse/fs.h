@@ -15,7 +15,9 @@
 #include "inode.h"
 #include "options.h"
 
+struct absent;
 struct devs;
+struct dircache;
 struct fuse_session;
 struct names;
 struct request_table;
@@ -33,6 +35,8 @@ struct fs {
 	_Atomic(bool) closing;          /* wback_close() */
 	struct inode_table *inodes;
 	struct names *names;
+	struct absent *absent;          /* names that are not there */
+	struct dircache *dircache;      /* listings */
 	struct inode *root;
 	struct attr_policy attr_policy;
 	uint32_t rsize, wsize, readdirsize; /* bytes per READ, WRITE, READDIR(PLUS) reply */
@@ -56,6 +60,15 @@ void fs_deinit(struct fs *fs);
 /* fs_cache_statvfs, fs_cached_statvfs - for df(1) while the server is down. False: none yet. */
 void fs_cache_statvfs(struct fs *fs, const struct statvfs *st);
 bool fs_cached_statvfs(struct fs *fs, struct statvfs *ret_st);
+
+/* fs_vouches - may names, listings and read-only opens be answered from memory if the server does
+ * not answer (softreval)? Not if the server alone knows who may see them. */
+static inline bool fs_vouches(const struct fs *fs)
+{
+	const struct options *options = fs->options;
+
+	return options->softreval && (options->default_permissions || !options->allow_other);
+}
 
 /* fs_now_ns - the time, on a loop that of its turn. */
 static inline int64_t fs_now_ns(void)

@@ -29,6 +29,7 @@
 #include "nfs3.h"
 
 struct dir;
+struct dircache_dir;
 struct file;
 struct inode_table;
 struct name;
@@ -67,6 +68,7 @@ struct inode {
 	bool has_attr;
 	uint64_t attr_seq;             /* see attr.h */
 	int64_t attr_at_ns;            /* when; age 0 */
+	int64_t attr_new_ns;           /* when this state of the file was first told of */
 	int64_t attr_timeo_ns;         /* valid for so long, acregmin..acregmax */
 	bool attr_stale;               /* must be fetched before the next use */
 
@@ -92,6 +94,11 @@ struct inode {
 	LIST_HEAD(, name) names;       /* it was seen under, latest first; names.c's */
 	LIST_HEAD(, file) files;       /* the kernel has open, for file_free_all(); file.c's */
 	LIST_HEAD(, dir) dirs;         /* the same of a directory, for dir_free_all(); dir.c's */
+
+	char *target;                  /* of a symbolic link, once read; NULL. name.c's */
+	struct dircache_dir *listing;  /* dircache.c's, under its lock */
+	_Atomic(uint32_t) n_child_stats; /* attributes of its files that were asked for one by one;
+					  * names.c counts, readdir.c reads */
 };
 
 /* inode_table_new - for the mount of an export with this root handle; *ret_root holds a reference.

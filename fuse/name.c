@@ -5,18 +5,31 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <time.h>
 
 #include "../conn/util.h"
+#include "absent.h"
 #include "dev.h"
+#include "dircache.h"
 #include "file.h"
 #include "names.h"
 #include "ops.h"
+
+enum { TARGET_MAX = 1023 }; /* bytes of a link's text that are kept */
 
 /* ---- what all of them do with a found or made object -------------------------------------- */
 
 static void apply_dir(struct request *request, struct inode *dir, const struct wcc *wcc)
 {
 	attr_apply_own(&request->fs->attr_policy, dir, wcc, request->stamp, fs_now_ns());
+}
+
+static void learn_name(struct request *request, struct inode *child)
+{
+	struct fs *fs = request->fs;
+
+	names_add(fs->names, request->inode, request->name, child, request->stamp);
+	absent_drop(fs->absent, request->inode, request->name);
 }
 
 /* The inode of an object, in request->other, with its attributes applied and its name known. False:
@@ -31,7 +44,7 @@ static bool adopt(struct request *request, const struct fhandle *fh, const struc
 		return false;
 	}
 	attr_apply(&fs->attr_policy, request->other, attr, request->stamp, fs_now_ns());
-	names_add(fs->names, request->inode, request->name, request->other, request->stamp);
+	learn_name(request, request->other);
 	return true;
 }
 
@@ -80,18 +93,94 @@ static void finish_object(struct request *request)
 		     lookup_attr_done);
 }
 
+/* Are failed lookups remembered? The server alone may know who can look up anything at all. */
+static bool remembers_absent(const struct fs *fs)
+{
+	return fs->options->lookupcache == LOOKUPCACHE_ALL && fs->options->perm != PERM_SERVER;
+}
+
+/* is_absent - is the name known not to be there in the state of the directory that is known, and is
+ * that the present one? */
+static bool is_absent(struct request *request, bool *ret_valid)
+{
+	struct fs *fs = request->fs;
+	struct attr dir;
+	int64_t valid_ns = attr_get(request->inode, fs_now_ns(), &dir);
+
+	*ret_valid = valid_ns > 0;
+	return valid_ns >= 0 && remembers_absent(fs) &&
+	       absent_find(fs->absent, request->inode, request->name, &dir);
+}
+
+static void learn_absent(struct request *request, const struct post_attr *dir)
+{
+	struct fs *fs = request->fs;
+
+	names_drop(fs->names, request->inode, request->name);
+	if (remembers_absent(fs) && dir->valid &&
+	    attr_settled(request->inode, &dir->attr, request->sent_ns, time(NULL)))
+		absent_add(fs->absent, request->inode, request->name, &dir->attr);
+}
+
+/* known_child - what the name was when it was last seen, by itself or in a listing; a new reference
+ * or NULL. */
+static struct inode *known_child(struct request *request)
+{
+	struct fs *fs = request->fs;
+	struct inode *child = names_find(fs->names, request->inode, request->name);
+	const struct dir_entry *entry;
+	const struct dir_detail *detail;
+	struct dir_page *page;
+
+	if (child)
+		return child;
+	page = dircache_lookup(fs->dircache, request->inode, request->name, &entry);
+	detail = page ? dir_page_detail(page, entry) : NULL;
+	if (detail && detail->has_fh && detail->attr.valid)
+		child = inode_find(fs->inodes, &detail->fh, &detail->attr.attr);
+	if (child)
+		attr_apply(&fs->attr_policy, child, &detail->attr.attr, page->stamp, page->at_ns);
+	dir_page_put(page);
+	return child;
+}
+
+/* The server does not answer. False: nothing is known of the name. */
+static bool reply_known(struct request *request)
+{
+	struct inode *child = known_child(request);
+	struct attr attr;
+	bool valid;
+
+	if (child && attr_get(child, fs_now_ns(), &attr) >= 0) {
+		request_reply_entry(request, child);
+		return true;
+	}
+	inode_put(request->fs->inodes, child);
+	if (!is_absent(request, &valid))
+		return false;
+	request_reply_err(request, -ENOENT);
+	return true;
+}
+
+static void send_lookup(struct request *request, request_done *done);
+
 static void lookup_done(struct request *request, int error)
 {
 	struct fs *fs = request->fs;
 	struct nfs3_object *object = &request->op.create.object;
 
+	if (request_unanswered(request) && request->call.impatient && !request_answered(request)) {
+		if (!reply_known(request))
+			send_lookup(request, lookup_done);
+		return;
+	}
 	if (!error)
 		error = request_decoded(request, nfs3_lookup_decode(&request->call, object));
 	if (object->dir.after.valid)
 		attr_apply(&fs->attr_policy, request->inode, &object->dir.after.attr,
 			   request->stamp, fs_now_ns());
 	if (error == -ENOENT)
-		names_drop(fs->names, request->inode, request->name);
+		learn_absent(request, &object->dir.after);
 	if (error == -ESTALE)
 		attr_expire(request->inode);
 	if (error)
@@ -100,23 +189,51 @@ static void lookup_done(struct request *request, int error)
 		finish_object(request);
 }
 
-static void send_lookup(struct request *request, request_done *done)
+static int encode_lookup(struct request *request)
 {
 	memset(&request->op.create.object, 0, sizeof(request->op.create.object));
-	request_send(request,
-		     nfs3_lookup_encode(request_call(request), &request->cred, &request->inode->fh,
-					request->name),
-		     done);
+	return nfs3_lookup_encode(request_call(request), &request->cred, &request->inode->fh,
+				  request->name);
+}
+
+static void send_lookup(struct request *request, request_done *done)
+{
+	request_send(request, encode_lookup(request), done);
+}
+
+/* may_know - is it worth looking, should the server not answer? Names in a listing are not searched
+ * for before. */
+static bool may_know(struct request *request, bool absent)
+{
+	struct fs *fs = request->fs;
+	struct inode *child;
+
+	if (!fs_vouches(fs))
+		return false;
+	if (absent || dircache_has(fs->dircache, request->inode))
+		return true;
+	child = names_find(fs->names, request->inode, request->name);
+	inode_put(fs->inodes, child);
+	return child != NULL;
 }
 
 void name_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct request *request = request_new(req, parent);
+	bool absent, valid;
 
 	if (!request || !request_set_name(request, name))
 		return;
+	absent = is_absent(request, &valid);
+	if (absent && valid) {
+		request_reply_err(request, -ENOENT);
+		return;
+	}
 	request_groups(request);
-	send_lookup(request, lookup_done);
+	if (may_know(request, absent))
+		request_send_soft(request, encode_lookup(request), lookup_done);
+	else
+		send_lookup(request, lookup_done);
 }
 
 void name_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
@@ -134,31 +251,81 @@ void name_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *fo
 
 /* ---- READLINK ---------------------------------------------------------------------------- */
 
+/* The text of a link never changes, and the kernel keeps it, too (CACHE_SYMLINKS), but in its page
+ * cache, from where it may go at any time. */
+static void keep_target(struct inode *inode, const struct nfs3_readlink *link)
+{
+	char *target, *old;
+
+	if (link->target_len > TARGET_MAX)
+		return;
+	target = strndup(link->target, link->target_len);
+	mutex_lock(&inode->lock);
+	old = inode->target;
+	inode->target = target;
+	mutex_unlock(&inode->lock);
+	free(old);
+}
+
+static bool reply_kept_target(struct request *request)
+{
+	struct inode *inode = request->inode;
+	char target[TARGET_MAX + 1] = "";
+
+	if (!fs_vouches(request->fs))
+		return false;
+	mutex_lock(&inode->lock);
+	if (inode->target)
+		strcpy(target, inode->target);
+	mutex_unlock(&inode->lock);
+	if (!*target)
+		return false;
+	request_reply_readlink(request, target, (uint32_t)strlen(target));
+	return true;
+}
+
+static bool has_target(struct inode *inode)
+{
+	bool has;
+
+	mutex_lock(&inode->lock);
+	has = inode->target != NULL;
+	mutex_unlock(&inode->lock);
+	return has;
+}
+
 static void readlink_done(struct request *request, int error)
 {
 	struct nfs3_readlink link = { 0 };
 
+	if (request_unanswered(request) && reply_kept_target(request))
+		return;
 	if (!error)
 		error = request_decoded(request, nfs3_readlink_decode(&request->call, &link));
 	if (link.attr.valid)
 		attr_apply(&request->fs->attr_policy, request->inode, &link.attr.attr,
 			   request->stamp, fs_now_ns());
-	if (error)
+	if (error) {
 		request_reply_err(request, error);
-	else
-		request_reply_readlink(request, link.target, link.target_len);
+		return;
+	}
+	if (request->fs->options->softreval)
+		keep_target(request->inode, &link);
+	request_reply_readlink(request, link.target, link.target_len);
 }
 
 void name_readlink(fuse_req_t req, fuse_ino_t ino)
 {
 	struct request *request = request_new(req, ino);
+	int error;
 
 	if (!request)
 		return;
-	request_send(request,
-		     nfs3_readlink_encode(request_call(request), &request->cred,
-					  &request->inode->fh),
-		     readlink_done);
+	error = nfs3_readlink_encode(request_call(request), &request->cred, &request->inode->fh);
+	if (has_target(request->inode) && fs_vouches(request->fs))
+		request_send_soft(request, error, readlink_done);
+	else
+		request_send(request, error, readlink_done);
 }
 
 /* ---- CREATE, MKDIR, SYMLINK, MKNOD ------------------------------------------------------- */
@@ -380,7 +547,7 @@ static void link_done(struct request *request, int error)
 		request_reply_err(request, error);
 		return;
 	}
-	names_add(fs->names, request->inode, request->name, request->other, request->stamp);
+	learn_name(request, request->other);
 	if (!link.attr.valid) {
 		request_send(request,
 			     nfs3_getattr_encode(request_call(request), &request->cred,

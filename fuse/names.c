@@ -238,6 +238,17 @@ bool names_last(struct inode *inode, char *text, size_t size)
 	return found;
 }
 
+void names_count_stat(struct inode *inode)
+{
+	struct name *name;
+
+	mutex_lock(&inode->lock);
+	name = LIST_FIRST(&inode->names);
+	if (name)
+		atomic_fetch_add_explicit(&name->parent->n_child_stats, 1, memory_order_relaxed);
+	mutex_unlock(&inode->lock);
+}
+
 void names_forget(struct names *names, struct inode *inode)
 {
 	struct name *name;

@@ -2,8 +2,9 @@
 /* names - under which names files were seen: (directory, name) -> inode.
  *
  * UNLINK and RENAME name a file; whether it is open here, and must be kept under a silly name, is
- * known of the inode. The kernel keeps the real cache of names; this one keeps the last few of each
- * inode, and no negative ones. A miss costs the silly rename and a link count told too large.
+ * known of the inode. And LOOKUP tells what a name was when the server does not answer (softreval).
+ * The kernel keeps the real cache of names; this one keeps the last few of each inode, and no
+ * negative ones (absent.h). A miss costs the silly rename and a link count told too large.
  *
  * The table holds no reference on the inodes it leads to, but one on each directory it names.
  * Sharded; any thread. inode->names belongs to this file. */
@@ -27,6 +28,9 @@ struct inode *names_find(struct names *names, struct inode *parent, const char *
 void names_drop(struct names *names, struct inode *parent, const char *name);
 /* names_last - the name an inode was last seen under, for messages. False: none is known, text is "". */
 bool names_last(struct inode *inode, char *text, size_t size);
+/* names_count_stat - the server is about to be asked for the attributes of this inode alone:
+ * counted in the directory it was seen in last. */
+void names_count_stat(struct inode *inode);
 /* names_forget - the inode is: on its last reference. */
 void names_forget(struct names *names, struct inode *inode);
 

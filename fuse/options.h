@@ -110,6 +110,7 @@ struct options {
 
 	/* Time. All _ns. */
 	enum down_policy down;
+	bool softreval;          /* what is known answers for a server that does not */
 	int64_t timeo_ns;
 	uint32_t retrans;
 	int64_t soft_deadline_ns; /* optimeo, or min(timeo * (retrans + 1), 30 s) */

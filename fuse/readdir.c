@@ -6,21 +6,32 @@
  * with its inode only while the directory still has the times it had then; otherwise the kernel
  * would take a name for there that was removed since. It looks such names up itself.
  *
+ * Pages are kept in the mount's memory (dircache.h). One from there takes the place of a call
+ *   - if the directory has not changed since, as far as valid attributes tell: OPENDIR has just
+ * fetched them (close-to-open). The Linux client does the same; unlike there, a page counts only if
+ * a later change cannot have the same times (attr.h, attr_settled()). Where attributes of its files
+ * were asked for one by one, a READDIRPLUS that brings fresh ones is cheaper than an old page;
+ *   - if the server does not answer (softreval), whatever may have changed.
+ *
  * Calls are made with the opener's cred, as the kernel's NFS client does: a handle may be read by
  * someone it was passed to. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "../conn/util.h"
+#include "absent.h"
 #include "dev.h"
 #include "dir.h"
+#include "dircache.h"
 #include "names.h"
 #include "ops.h"
 #include "request.h"
 
 enum {
 	MAX_RESTARTS = 16,  /* refused cookies in one request, before EIO */
+	MANY_STATS = 16,    /* of its files: attributes are wanted here with the names */
 	ENTRY_SIZE = 160,   /* an entry as the kernel gets it, at most, without its name */
 };
 
@@ -49,11 +60,6 @@ static void opened(struct request *request)
 		dir_closed(dir, inodes);
 }
 
-static bool same_times(const struct attr *a, const struct attr *b)
-{
-	return time_equal(a->mtime, b->mtime) && time_equal(a->ctime, b->ctime);
-}
-
 /* An fstat() right after a close-to-open open must not see older attributes. Only attributes are
  * dropped: that waits for nothing (fuse.md section 4). */
 static void apply_fresh(struct request *request, const struct attr *fresh)
@@ -61,7 +67,8 @@ static void apply_fresh(struct request *request, const struct attr *fresh)
 	struct fs *fs = request->fs;
 	struct attr known;
 	int64_t now_ns = fs_now_ns();
-	bool changed = attr_get(request->inode, now_ns, &known) >= 0 && !same_times(&known, fresh);
+	bool changed = attr_get(request->inode, now_ns, &known) >= 0 &&
+		       !attr_same_times(&known, fresh);
 
 	attr_apply(&fs->attr_policy, request->inode, fresh, request->stamp, now_ns);
 	if (!changed)
@@ -70,10 +77,24 @@ static void apply_fresh(struct request *request, const struct attr *fresh)
 	fuse_lowlevel_notify_inval_inode(fs->session, inode_nodeid(request->inode), -1, 0);
 }
 
+/* If the server does not answer. What can be read then is another question. The root always: df(1)
+ * opens the mount point. */
+static bool may_open_from_memory(struct request *request)
+{
+	struct attr attr;
+
+	return (fs_vouches(request->fs) || request->inode == request->fs->root) &&
+	       attr_get(request->inode, fs_now_ns(), &attr) >= 0;
+}
+
 static void access_done(struct request *request, int error)
 {
 	struct nfs3_access access = { 0 };
 
+	if (request_unanswered(request) && may_open_from_memory(request)) {
+		opened(request);
+		return;
+	}
 	if (!error) {
 		error = nfs3_access_decode(&request->call, &access);
 		if (access.attr.valid && error != -EBADMSG)
@@ -114,7 +135,10 @@ void dir_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	}
 	error = nfs3_access_encode(request_call(request), &request->cred, &request->inode->fh,
 				   NFS3_ACCESS_READ | NFS3_ACCESS_LOOKUP);
-	request_send(request, error, access_done);
+	if (may_open_from_memory(request))
+		request_send_soft(request, error, access_done);
+	else
+		request_send(request, error, access_done);
 }
 
 /* Both are answered on the spot, hence need no struct request, which there may be no memory for. */
@@ -150,7 +174,7 @@ static bool is_current(const struct request *request, const struct dir_page *pag
 	struct attr attr;
 
 	return page->dir.valid && attr_get(request->inode, fs_now_ns(), &attr) > 0 &&
-	       same_times(&attr, &page->dir.attr);
+	       attr_same_times(&attr, &page->dir.attr);
 }
 
 static bool listing_init(struct listing *listing, struct request *request,
@@ -227,6 +251,7 @@ static void prime(struct listing *listing, const char *name, const struct dir_de
 	}
 	if (full.ino) {
 		names_add(fs->names, request->inode, name, child, listing->page->stamp);
+		absent_drop(fs->absent, request->inode, name);
 		inode_lookup_add(child);
 		listing->nodeids[listing->n_nodeids++] = full.ino;
 		*entry = full;
@@ -340,6 +365,8 @@ static void end(struct request *request)
 	reply(request, &empty);
 }
 
+static void next(struct request *request);
+static void fetch(struct request *request);
 static void page_done(struct request *request, int error);
 
 static bool want_plus(const struct request *request)
@@ -348,6 +375,67 @@ static bool want_plus(const struct request *request)
 
 	return request->op.readdir.plus && fs->options->rdirplus != RDIRPLUS_NONE &&
 	       !atomic_load_explicit(&fs->no_readdirplus, memory_order_relaxed);
+}
+
+/* use_page - a page from memory in place of the call. */
+static void use_page(struct request *request, struct dir_page *page)
+{
+	int error = dir_accept_shared(request->op.readdir.dir, &request->op.readdir.fetch, page);
+
+	if (error)
+		fail(request, error);
+	else
+		next(request);
+}
+
+/* Are the attributes of a page good enough for the kernel's READDIRPLUS, which it sends at the
+ * beginning of every listing, whether somebody wants them or not? */
+static bool has_attributes(const struct request *request, const struct dir_page *page)
+{
+	int64_t age_ns = fs_now_ns() - page->at_ns;
+	uint32_t n_stats;
+
+	if (!want_plus(request))
+		return true;
+	n_stats = atomic_load_explicit(&request->inode->n_child_stats, memory_order_relaxed);
+	return page->plus &&
+	       (n_stats < MANY_STATS || age_ns < request->fs->attr_policy.regmin_ns);
+}
+
+static struct dir_page *kept_page(const struct request *request)
+{
+	return dircache_find(request->fs->dircache, request->inode, &request->op.readdir.fetch);
+}
+
+/* get_page - from memory, if the server would say the same; else by a call. */
+static void get_page(struct request *request)
+{
+	struct dir_page *page = kept_page(request);
+
+	if (page && page->settled && is_current(request, page) && has_attributes(request, page)) {
+		use_page(request, page);
+		return;
+	}
+	request->op.readdir.patient = !page || !fs_vouches(request->fs);
+	dir_page_put(page);
+	fetch(request);
+}
+
+/* no_answer - from memory after all; true if there is something. */
+static bool no_answer(struct request *request)
+{
+	struct dir_page *page;
+
+	if (request->op.readdir.patient || request_answered(request))
+		return false;
+	page = kept_page(request);
+	if (page) {
+		use_page(request, page);
+	} else {
+		request->op.readdir.patient = true;
+		fetch(request);
+	}
+	return true;
 }
 
 static void fetch(struct request *request)
@@ -365,7 +453,10 @@ static void fetch(struct request *request)
 		fail(request, error);
 		return;
 	}
-	request_send(request, 0, page_done);
+	if (request->op.readdir.patient)
+		request_send(request, 0, page_done);
+	else
+		request_send_soft(request, 0, page_done);
 }
 
 /* next - serve what is there, or fetch what is missing. */
@@ -385,7 +476,7 @@ static void next(struct request *request)
 		serve(request, page, dotdot);
 		break;
 	case DIR_FETCH:
-		fetch(request);
+		get_page(request);
 		break;
 	case DIR_END:
 		end(request);
@@ -416,19 +507,27 @@ static int add_entries(struct dir_page *page, struct nfs3_page *from)
 
 static int take_page(struct request *request, struct nfs3_page *from)
 {
+	const struct dir_fetch *fetch = &request->op.readdir.fetch;
 	struct dir_page *page = dir_page_new();
 	int error = page ? add_entries(page, from) : -ENOMEM;
 
-	if (error) {
-		dir_page_put(page);
-		return error;
+	if (!error) {
+		dir_page_trim(page);
+		page->cookie = fetch->cookie;
+		page->plus = fetch->plus;
+		page->cookieverf = from->cookieverf;
+		page->eof = from->eof;
+		page->dir = from->dir;
+		page->stamp = request->stamp;
+		page->at_ns = fs_now_ns();
+		page->settled = from->dir.valid && attr_settled(request->inode, &from->dir.attr,
+								request->sent_ns, time(NULL));
+		error = dir_accept(request->op.readdir.dir, fetch, dir_page_ref(page));
 	}
-	page->cookieverf = from->cookieverf;
-	page->eof = from->eof;
-	page->dir = from->dir;
-	page->stamp = request->stamp;
-	page->at_ns = fs_now_ns();
-	return dir_accept(request->op.readdir.dir, &request->op.readdir.fetch, page);
+	if (!error)
+		dircache_add(request->fs->dircache, request->inode, page);
+	dir_page_put(page);
+	return error;
 }
 
 static int restart(struct request *request)
@@ -479,6 +578,8 @@ static int take_reply(struct request *request)
 
 static void page_done(struct request *request, int error)
 {
+	if (request_unanswered(request) && no_answer(request))
+		return;
 	if (error == -EOPNOTSUPP) /* the server lacks the procedure */
 		error = without_plus(request, error);
 	else if (!error)

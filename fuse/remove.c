@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "../conn/util.h"
+#include "absent.h"
 #include "names.h"
 #include "ops.h"
 #include "request.h"
@@ -232,6 +233,7 @@ static void move_name(struct request *request)
 		return;
 	names_drop(names, request->inode, request->name);
 	names_drop(names, request->other, request->new_name);
+	absent_drop(request->fs->absent, request->other, request->new_name);
 	if (source)
 		names_add(names, request->other, request->new_name, source, attr_stamp());
 }

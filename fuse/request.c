@@ -120,16 +120,21 @@ bool request_set_new_name(struct request *request, const char *name)
 
 /* ---- sending ----------------------------------------------------------------------------- */
 
+static bool is_silence(int error)
+{
+	return error == -EHOSTDOWN || error == -ETIMEDOUT || error == -ECONNABORTED;
+}
+
 int request_errno(const struct fs *fs, int error)
 {
-	switch (-error) {
-	case EHOSTDOWN:
-	case ETIMEDOUT:
-	case ECONNABORTED:
-		return fs->options->down == DOWN_SOFT ? -EIO : -ETIMEDOUT;
-	default:
+	if (!is_silence(error))
 		return error;
-	}
+	return fs->options->down == DOWN_SOFT ? -EIO : -ETIMEDOUT;
+}
+
+bool request_unanswered(const struct request *request)
+{
+	return is_silence(request->call.status);
 }
 
 struct call *request_call(struct request *request)
@@ -179,6 +184,7 @@ void request_send_after(struct request *request, int encode_error, request_done 
 	request->done = done;
 	request->n_jukebox = 0;
 	request->stamp = attr_stamp();
+	request->sent_ns = fs_now_ns();
 	call->done = call_done;
 	call->deadline_ns = request->deadline_ns;
 	if (!encode_error && delay_ns) {
@@ -198,6 +204,12 @@ void request_send_after(struct request *request, int encode_error, request_done 
 void request_send(struct request *request, int encode_error, request_done *done)
 {
 	request_send_after(request, encode_error, done, 0);
+}
+
+void request_send_soft(struct request *request, int encode_error, request_done *done)
+{
+	request->call.impatient = true;
+	request_send(request, encode_error, done);
 }
 
 int request_decoded(struct request *request, int result)

@@ -60,6 +60,7 @@ struct request {
 	unsigned int n_jukebox;    /* tries of the present call */
 	struct cred cred;          /* caller's uid and gid; groups by request_groups() */
 	uint64_t stamp;            /* attr_stamp() when the present call was sent */
+	int64_t sent_ns;           /* the time then */
 	int64_t start_ns;
 	_Atomic(int64_t) deadline_ns;
 
@@ -110,6 +111,7 @@ struct request {
 			uint64_t position; /* dir.h */
 			uint32_t size;     /* asked by the kernel */
 			bool plus;         /* in its words, READDIRPLUS */
+			bool patient;      /* nothing in memory: wait for the server */
 			unsigned int n_restarts;
 			struct dir_fetch fetch;
 		} readdir;
@@ -161,6 +163,13 @@ struct call *request_call(struct request *request);
  * down (but never from within). Retries JUKEBOX by itself inside the deadline. encode_error: what
  * the encoder returned; if not 0, done gets it. */
 void request_send(struct request *request, int encode_error, request_done *done);
+/* request_send_soft - the same by somebody who has an answer of his own (softreval): done follows
+ * as soon as the server is known not to answer, and then request_unanswered() says so. Who finds
+ * his answer gone by then sends again, by request_send(). */
+void request_send_soft(struct request *request, int encode_error, request_done *done);
+/* request_unanswered - in a done half: the server did not answer the call; its error is no more
+ * than that. */
+bool request_unanswered(const struct request *request);
 /* request_send_after - the same delay_ns from now. */
 void request_send_after(struct request *request, int encode_error, request_done *done,
 			int64_t delay_ns);

@@ -2,12 +2,8 @@
 /* statfs - FSSTAT, and its last answer for when the server is down. */
 #include "statfs.h"
 
-#include <errno.h>
-
 #include "ops.h"
 #include "request.h"
-
-static const int64_t PATIENCE_NS = 700 * NS_PER_MS;
 
 enum { BLOCK = 4096 }; /* the unit df(1) counts in; NFS counts bytes */
 
@@ -26,42 +22,47 @@ void statfs_fill(const struct fs *fs, const struct nfs3_fsstat *fsstat, struct s
 	};
 }
 
+/* Whatever softreval says: nobody waits for df(1), if there is something to tell. */
+static bool reply_known(struct request *request)
+{
+	struct statvfs st;
+
+	if (!fs_cached_statvfs(request->fs, &st))
+		return false;
+	request_reply_statfs(request, &st);
+	return true;
+}
+
 static void statfs_done(struct request *request, int error)
 {
 	struct fs *fs = request->fs;
 	struct nfs3_fsstat fsstat;
 	struct statvfs st;
 
+	if (request_unanswered(request) && reply_known(request))
+		return;
 	if (!error)
 		error = request_decoded(request, nfs3_fsstat_decode(&request->call, &fsstat));
-	if (error && !fs_cached_statvfs(fs, &st)) {
+	if (error) {
 		request_reply_err(request, error);
 		return;
 	}
-	if (!error) {
-		statfs_fill(fs, &fsstat, &st);
-		fs_cache_statvfs(fs, &st);
-	}
+	statfs_fill(fs, &fsstat, &st);
+	fs_cache_statvfs(fs, &st);
 	request_reply_statfs(request, &st);
 }
 
 void statfs_statfs(fuse_req_t req, fuse_ino_t ino)
 {
 	struct request *request = request_new(req, ino ? ino : INODE_ROOT);
-	struct statvfs st;
+	struct statvfs known;
 	int error;
 
 	if (!request)
 		return;
-	if (request->fs->options->down != DOWN_HARD &&
-	    pool_server_state(request->fs->pool) != SERVER_UP &&
-	    fs_cached_statvfs(request->fs, &st)) {
-		request_reply_statfs(request, &st);
-		return;
-	}
-	/* Nobody waits long for df(1), if there is something to tell. */
-	if (fs_cached_statvfs(request->fs, &st))
-		request->deadline_ns = min_i64(request->deadline_ns, request->start_ns + PATIENCE_NS);
 	error = nfs3_fsstat_encode(request_call(request), &request->cred, &request->inode->fh);
-	request_send(request, error, statfs_done);
+	if (fs_cached_statvfs(request->fs, &known))
+		request_send_soft(request, error, statfs_done);
+	else
+		request_send(request, error, statfs_done);
 }

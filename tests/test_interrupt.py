@@ -24,7 +24,8 @@ from support import MIB, create, errno_name, errno_of, opened, page_buffer, patt
 FREED = 3              # seconds after a signal; the promise is 1
 DEADLINE = 2           # seconds, of SHORT
 SHORT = f"timeo={DEADLINE * 5},retrans=1"
-UNCACHED = "actimeo=0,lookupcache=none"
+ASKING = "lookupcache=none,nosoftreval"  # whoever wants something waits for the server
+UNCACHED = f"actimeo=0,{ASKING}"
 LATE = DEADLINE + 2
 UMOUNTTIMEO = 5
 LOUD = "not responding|given up|gave up|still in use|outcome|could not be saved|timed out"
@@ -508,7 +509,7 @@ def timed(directory, name, child):
 def test_deadline(mount, proxy, down):
     """timeo=10,retrans=1: two seconds, then ETIMEDOUT, for everything. A write may be taken, and fail
     at fsync or close. (The kernel asks twice for a page: as read-ahead, and because it is missed.)"""
-    m = through(mount, proxy, f"lookupcache=none,{SHORT}")
+    m = through(mount, proxy, f"{ASKING},{SHORT}")
     m.expect_log(LOUD)
     names = [name for name in OPERATIONS if name != "fault"]
     children = everywhere(m, timed, names)
@@ -553,7 +554,7 @@ def test_deadline_of_the_whole_call(mount, proxy):
 
 def test_deadline_of_a_page_fault(mount, proxy):
     """A page that cannot be had is SIGBUS. (The kernel asks twice.)"""
-    m = through(mount, proxy, f"lookupcache=none,{SHORT}")
+    m = through(mount, proxy, f"{ASKING},{SHORT}")
     m.expect_log(LOUD)
     with Child(worker, m.path, faults) as child:
         child.hear()
@@ -575,7 +576,7 @@ def deadline_of_stat(m, proxy, limit):
 
 def test_soft_is_eio(mount, proxy):
     """soft: EIO instead."""
-    m = through(mount, proxy, f"lookupcache=none,{SHORT},soft")
+    m = through(mount, proxy, f"{ASKING},{SHORT},soft")
     error, seconds = deadline_of_stat(m, proxy, LATE + 5)
     assert error == "EIO" and seconds < LATE
 
@@ -599,7 +600,7 @@ def test_hard_waits(mount, proxy):
 
 def test_optimeo(mount, proxy):
     """optimeo= is the bound, whatever timeo and retrans say."""
-    m = through(mount, proxy, "lookupcache=none,timeo=600,retrans=5,optimeo=1")
+    m = through(mount, proxy, f"{ASKING},timeo=600,retrans=5,optimeo=1")
     error, seconds = deadline_of_stat(m, proxy, 10)
     assert error in ("ETIMEDOUT", "EHOSTDOWN") and 0.5 < seconds < 3
 
@@ -607,7 +608,7 @@ def test_optimeo(mount, proxy):
 @pytest.mark.slow
 def test_default_deadline(mount, proxy):
     """Without options: 30 s at most."""
-    m = through(mount, proxy, "lookupcache=none")
+    m = through(mount, proxy, ASKING)
     error, seconds = deadline_of_stat(m, proxy, 40)
     assert error in ("ETIMEDOUT", "EHOSTDOWN") and seconds < 33
 
@@ -701,7 +702,6 @@ def test_bounded(mount, server, argv):
     assert seconds_of([*argv, m.path], 20, check=False) < 2 * LATE
 
 
-@pytest.mark.xfail(strict=True, reason="issue 3: at most 1 s, from memory, before DOWN is declared")
 @pytest.mark.parametrize("argv", [["ls"], ["df"]], ids=" ".join)
 def test_from_memory(mount, server, argv):
     """What has just been listed is listed again without the server."""

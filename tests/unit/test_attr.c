@@ -712,11 +712,61 @@ static void test_threads(void)
 	stage_free(server.inode);
 }
 
+/* ---- attr_settled ------------------------------------------------------------------------ */
+
+/* What was seen in a directory is believed for as long as its times stay, but only if a later change
+ * cannot have the same ones. */
+static void test_settled(void)
+{
+	enum { WALL = 5000, NEW_MS = 10000 };
+	static const struct {
+		const char *what;
+		time_t ctime_s;      /* of the directory */
+		long ctime_ns;
+		int64_t sent_ms;     /* after the present state was first told of */
+		bool stale, settled;
+	} rows[] = {
+		{ "the call brought the state itself", WALL - 1, 500, -1, false, false },
+		{ "maybe still in the same tick", WALL - 1, 500, 10, false, false },
+		{ "a tick later", WALL - 1, 500, 30, false, true },
+		{ "the server's clock is ahead of ours", WALL + 100, 500, 10, false, false },
+		{ "whole seconds: ticks may be as long", WALL - 1, 0, 30, false, false },
+		{ "a long tick later", WALL - 1, 0, 1200, false, true },
+		{ "long ago by any clock", WALL - 61, 500, -1, false, true },
+		{ "not the present attributes any more", WALL - 61, 500, 5000, true, false },
+	};
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct inode dir = { .index = 2, .type = S_IFDIR };
+		struct attr seen = { .mode = S_IFDIR };
+		struct attr other;
+
+		seen.ctime = (struct timespec){ rows[i].ctime_s, rows[i].ctime_ns };
+		seen.mtime = (struct timespec){ 1000, 0 };
+		other = seen;
+		other.mtime.tv_sec++;
+		mutex_init(&dir.lock);
+		assert(!attr_settled(&dir, &seen, NEW_MS * NS_PER_MS, WALL));
+		dir.attr = seen;
+		dir.has_attr = true;
+		dir.attr_new_ns = NEW_MS * NS_PER_MS;
+		dir.attr_stale = rows[i].stale;
+		if (attr_settled(&dir, &seen, (NEW_MS + rows[i].sent_ms) * NS_PER_MS, WALL) !=
+		    rows[i].settled) {
+			fprintf(stderr, "settled: %s\n", rows[i].what);
+			abort();
+		}
+		assert(!attr_settled(&dir, &other, (NEW_MS + 5000) * NS_PER_MS, WALL));
+		mutex_deinit(&dir.lock);
+	}
+}
+
 int main(void)
 {
 	struct attr_policy trusting = policy;
 
 	trusting.trust_ns = 3 * NS_PER_S;
+	test_settled();
 	test_rows(order_rows, ARRAY_SIZE(order_rows), &policy);
 	test_rows(rollback_rows, ARRAY_SIZE(rollback_rows), &policy);
 	test_rows(age_rows, ARRAY_SIZE(age_rows), &policy);

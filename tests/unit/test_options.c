@@ -280,7 +280,7 @@ static void test_defaults(void)
 	assert(o.rsize == 0 && o.wsize == 0 && o.readdirsize == 65536 && o.namlen == 0);
 	assert(o.rdirplus == RDIRPLUS_AUTO && o.sec == SEC_SYS && o.maxgroups == 16);
 	assert(!o.fixed_uid && !o.fixed_gid);
-	assert(o.down == DOWN_SOFTERR && o.timeo_ns == 10 * S && o.retrans == 2);
+	assert(o.down == DOWN_SOFTERR && o.softreval && o.timeo_ns == 10 * S && o.retrans == 2);
 	assert(o.soft_deadline_ns == 30 * S && o.detect_ns == 5 * S && o.mounttimeo_ns == 10 * S);
 	assert(o.stage_ns == 5 * S && o.umounttimeo_ns == 5 * S && o.retry_ns == 0 && !o.intr);
 	assert(o.softwrite == SOFTWRITE_HOLD && o.deadtimeo_ns == 300 * S);
@@ -420,6 +420,10 @@ static const struct {
 	{ "intr", FIELD(intr), 1 },
 	{ "hard", FIELD(down), DOWN_HARD },
 	{ "soft", FIELD(down), DOWN_SOFT },
+	{ "nosoftreval", FIELD(softreval), 0 },
+	{ "nosoftreval,softreval", FIELD(softreval), 1 },
+	{ "softreval,hard,nosoftreval", FIELD(softreval), 0 },
+	{ "hard", FIELD(softreval), 1 },
 	{ "lookupcache=none", FIELD(lookupcache), LOOKUPCACHE_NONE },
 	{ "lookupcache=pos", FIELD(lookupcache), LOOKUPCACHE_POSITIVE },
 	{ "lookupcache=positive", FIELD(lookupcache), LOOKUPCACHE_POSITIVE },
