@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <net/if.h>
 #include <netdb.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -22,6 +23,7 @@
 #include "util.h"
 
 enum { HELPER_STACK = 512 * 1024 }; /* NSS modules are hungry */
+#define CANCEL_NS (100 * NS_PER_MS)
 
 struct answer {
 	int error; /* 0 or EAI_* */
@@ -207,12 +209,12 @@ static struct waiter *waiter_new(const char *host, int family, uint16_t port)
 	return NULL;
 }
 
-/* False at the deadline. */
-static bool waiter_wait(struct waiter *waiter, int64_t deadline_ns, struct answer *ret_answer)
+/* False at until_ns. */
+static bool waiter_wait(struct waiter *waiter, int64_t until_ns, struct answer *ret_answer)
 {
 	struct timespec until = {
-		.tv_sec = (time_t)(deadline_ns / NS_PER_S),
-		.tv_nsec = (long)(deadline_ns % NS_PER_S),
+		.tv_sec = (time_t)(until_ns / NS_PER_S),
+		.tv_nsec = (long)(until_ns % NS_PER_S),
 	};
 	int error = 0;
 	bool done;
@@ -227,9 +229,28 @@ static bool waiter_wait(struct waiter *waiter, int64_t deadline_ns, struct answe
 	return done;
 }
 
-/* 0 when *ret_answer is set, -ETIMEDOUT, or -errno when there is no helper. */
+static int waiter_wait_or_cancel(struct waiter *waiter, int64_t deadline_ns, int cancel_fd,
+				 struct answer *ret_answer)
+{
+	struct pollfd cancel = { .fd = cancel_fd, .events = POLLIN };
+
+	for (;;) {
+		int64_t now_ns = clock_ns();
+		int64_t until_ns = cancel_fd > 0 ? min_i64(deadline_ns, now_ns + CANCEL_NS) :
+						   deadline_ns;
+
+		if (waiter_wait(waiter, max_i64(until_ns, 0), ret_answer))
+			return 0;
+		if (cancel_fd > 0 && poll(&cancel, 1, 0) > 0)
+			return -ECANCELED;
+		if (clock_ns() >= deadline_ns)
+			return -ETIMEDOUT;
+	}
+}
+
+/* 0 when *ret_answer is set, -ETIMEDOUT, -ECANCELED, or -errno when there is no helper. */
 static int resolve_until(const char *host, int family, uint16_t port, int64_t deadline_ns,
-			 struct answer *ret_answer)
+			 int cancel_fd, struct answer *ret_answer)
 {
 	struct waiter *waiter = waiter_new(host, family, port);
 	int error;
@@ -237,28 +258,34 @@ static int resolve_until(const char *host, int family, uint16_t port, int64_t de
 	if (!waiter)
 		return -ENOMEM;
 	error = helper_start(&waiter->lookup);
-	if (!error && !waiter_wait(waiter, max_i64(deadline_ns, 0), ret_answer))
-		error = -ETIMEDOUT;
+	if (!error)
+		error = waiter_wait_or_cancel(waiter, deadline_ns, cancel_fd, ret_answer);
 	lookup_unref(&waiter->lookup);
 	return error;
 }
 
-int mount_resolve(const char *host, int family, uint16_t port, int64_t deadline_ns,
-		  struct pool_addr addrs[], unsigned int *ret_n)
+int resolve_wait(const char *host, int family, uint16_t port, int64_t deadline_ns, int cancel_fd,
+		 struct pool_addr addrs[], unsigned int *ret_n)
 {
 	struct answer answer;
 	int error;
 
 	if (!resolve_literal(host, family, port, &answer)) {
-		error = resolve_until(host, family, port, deadline_ns, &answer);
+		error = resolve_until(host, family, port, deadline_ns, cancel_fd, &answer);
 		if (error)
-			return error == -ETIMEDOUT ? error : EAI_MEMORY;
+			return error == -ETIMEDOUT || error == -ECANCELED ? error : EAI_MEMORY;
 	}
 	if (answer.error)
 		return answer.error;
 	memcpy(addrs, answer.addrs, answer.n * sizeof(addrs[0]));
 	*ret_n = answer.n;
 	return 0;
+}
+
+int mount_resolve(const char *host, int family, uint16_t port, int64_t deadline_ns,
+		  struct pool_addr addrs[], unsigned int *ret_n)
+{
+	return resolve_wait(host, family, port, deadline_ns, 0, addrs, ret_n);
 }
 
 /* ---- an answer for a loop ---------------------------------------------------------------- */

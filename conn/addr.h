@@ -36,6 +36,11 @@ int resolve_async(const char *host, int family, uint16_t port, struct loop *loop
  * NULL. */
 void resolver_cancel(struct resolver *resolver);
 
+/* resolve_wait - mount_resolve() that also ends, with -ECANCELED, within a tenth of a second of
+ * when cancel_fd becomes readable; 0: none. */
+int resolve_wait(const char *host, int family, uint16_t port, int64_t deadline_ns, int cancel_fd,
+		 struct pool_addr addrs[], unsigned int *ret_n);
+
 /* sockaddr_port, sockaddr_set_port - of an IPv4 or IPv6 address; 0 and nothing for others. */
 uint16_t sockaddr_port(const struct sockaddr_storage *sa);
 void sockaddr_set_port(struct sockaddr_storage *sa, uint16_t port);

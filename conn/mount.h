@@ -29,6 +29,7 @@ struct mount_query {
 	bool resvport;          /* MNT from a port below 1024 where permitted */
 	int64_t stage_ns;       /* limit of each network stage; 0: 5 s */
 	int64_t deadline_ns;    /* limit of all (CLOCK_MONOTONIC); 0: none */
+	int cancel_fd;          /* readable: give up within a tenth of a second; 0: none */
 };
 
 /* In the order in which they run. All addresses are tried at once, each a little after the one
@@ -68,6 +69,7 @@ enum mount_failure {
 	MOUNT_MOUNTD_ERROR,        /* another mountstat3, in mountstat */
 	MOUNT_AUTH_FLAVOR,         /* AUTH_SYS not among flavors[] */
 	MOUNT_DEADLINE,            /* deadline_ns passed */
+	MOUNT_CANCELLED,           /* by cancel_fd */
 	MOUNT_NO_MEMORY,
 };
 

@@ -5,6 +5,7 @@
  * reported is the one that got furthest: it tells most about the server. */
 #include <errno.h>
 #include <netdb.h>
+#include <poll.h>
 #include <string.h>
 
 #include "addr.h"
@@ -126,8 +127,10 @@ static enum mount_failure probe_resolve(struct probe *probe)
 	int error;
 
 	stage_enter(probe, MOUNT_STAGE_RESOLVE);
-	error = mount_resolve(query->host, query->family, query->nfs_port, probe->until_ns,
-			      result->addrs, &result->n_addrs);
+	error = resolve_wait(query->host, query->family, query->nfs_port, probe->until_ns,
+			     query->cancel_fd, result->addrs, &result->n_addrs);
+	if (error == -ECANCELED)
+		return MOUNT_CANCELLED;
 	if (error == -ETIMEDOUT)
 		return timed_out(probe, MOUNT_DNS_TIMEOUT);
 	if (error == EAI_MEMORY)
@@ -152,6 +155,7 @@ static int ask_port(struct probe *probe, uint32_t prog, int protocol, int64_t un
 		.vers = 3, /* of NFS and of MOUNT */
 		.protocol = protocol,
 		.until_ns = until_ns,
+		.cancel_fd = query->cancel_fd,
 	};
 	int error = rpcbind_query_run(&ask, ret_port, ret_index);
 
@@ -341,6 +345,7 @@ static enum mount_failure probe_nfs(struct probe *probe)
 	request_begin(&null, NULL, NFS_PROGRAM, NFS_VERSION, PROC_NULL);
 	request_end(&null);
 	race_init(&race, probe->until_ns);
+	race.cancel_fd = probe->query->cancel_fd;
 	nfs_race_fill(probe, &race, &null);
 	attempt = race_run(&race) ?: refused_credential(&race);
 	if (race.first_connected_ns)
@@ -480,6 +485,7 @@ static enum mount_failure probe_mnt(struct probe *probe)
 	}
 	mount3_mnt_encode(&request, query->mount_vers, query->path);
 	race_init(&race, probe->until_ns);
+	race.cancel_fd = probe->query->cancel_fd;
 	race.resvport = query->resvport;
 	failure = mountd_call(probe, &race, MOUNT_UDP, &request, &winner);
 	if (!failure)
@@ -515,6 +521,7 @@ static enum mount_failure probe_exports(struct probe *probe, bool *ret_covered)
 
 	mount3_export_encode(&request, probe->query->mount_vers);
 	race_init(&race, probe->until_ns);
+	race.cancel_fd = probe->query->cancel_fd;
 	failure = mountd_call(probe, &race, MOUNT_TCP, &request, &winner);
 	if (!failure)
 		failure = take_exports(probe->result, winner, probe->query->path, ret_covered);
@@ -544,8 +551,17 @@ static enum mount_failure explain_refusal(struct probe *probe, enum mount_failur
 
 /* ---- all together ------------------------------------------------------------------------ */
 
+static bool is_cancelled(const struct mount_query *query)
+{
+	struct pollfd cancel = { .fd = query->cancel_fd, .events = POLLIN };
+
+	return query->cancel_fd > 0 && poll(&cancel, 1, 0) > 0;
+}
+
 static int probe_finish(struct probe *probe, enum mount_failure failure)
 {
+	if (failure && is_cancelled(probe->query))
+		failure = MOUNT_CANCELLED;
 	probe->result->failure = failure;
 	if (failure)
 		return -EIO;

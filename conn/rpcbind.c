@@ -152,6 +152,7 @@ int rpcbind_query_run(const struct rpcbind_query *query, uint16_t *ret_port,
 	getport_encode(&getport, query);
 	getaddr_encode(&getaddr, query);
 	race_init(&race, query->until_ns);
+	race.cancel_fd = query->cancel_fd;
 	race_fill(&race, query, &getport, &getaddr);
 	winner = race_run(&race);
 	if (winner)

@@ -17,6 +17,7 @@ struct rpcbind_query {
 	uint32_t prog, vers;
 	int protocol;                  /* IPPROTO_TCP or IPPROTO_UDP: how prog is to be reached */
 	int64_t until_ns;
+	int cancel_fd;                 /* as struct race's */
 };
 
 /* rpcbind_query_run - the first answer. 0: *ret_port, 0 if prog is not registered for that

@@ -463,19 +463,21 @@ static int race_poll(const struct race *race, struct pollfd fds[], int64_t now)
 		if (attempt->state != ATTEMPT_DONE)
 			due = min_i64(due, attempt_due(race, attempt));
 	}
+	fds[race->n] = (struct pollfd){ race->cancel_fd > 0 ? race->cancel_fd : -1, POLLIN, 0 };
 	due = max_i64(due - now, 0);
 	timeout.tv_sec = (time_t)(due / NS_PER_S);
 	timeout.tv_nsec = (long)(due % NS_PER_S);
-	return ppoll(fds, race->n, &timeout, NULL);
+	return ppoll(fds, race->n + 1, &timeout, NULL);
 }
 
 /* Wait once and deal with what came. The winner, if there is one now. */
 static struct attempt *race_wait(struct race *race, int64_t now)
 {
-	struct pollfd fds[RACE_MAX_ATTEMPTS];
+	struct pollfd fds[RACE_MAX_ATTEMPTS + 1];
 
 	if (race_poll(race, fds, now) <= 0)
 		return NULL; /* a time-out; or EINTR: waiting is resumed with what is left */
+	race->cancelled = fds[race->n].revents != 0;
 	now = clock_ns();
 	for (unsigned int i = 0; i < race->n; i++) {
 		struct attempt *attempt = &race->attempts[i];
@@ -502,7 +504,7 @@ struct attempt *race_run(struct race *race)
 	struct attempt *winner = NULL;
 	int64_t now = clock_ns();
 
-	while (!winner && race_tick(race, now)) {
+	while (!winner && !race->cancelled && race_tick(race, now)) {
 		winner = race_wait(race, now);
 		now = clock_ns();
 	}

@@ -102,6 +102,8 @@ struct race {
 	int64_t connect_until_ns; /* limit of connecting */
 	int64_t reply_ns;         /* limit of sending and answering, from when it was connected */
 	int64_t deadline_ns;      /* of all */
+	int cancel_fd;            /* readable: the race ends, nobody has won; 0: none */
+	bool cancelled;           /* outcome: it was */
 	int64_t first_connected_ns; /* outcome; 0: none */
 	unsigned int n;
 	struct attempt attempts[RACE_MAX_ATTEMPTS];
@@ -114,8 +116,8 @@ void race_deinit(struct race *race);
  * as long as the race. */
 void race_add(struct race *race, const struct pool_addr *addr, bool udp,
 	      const struct rpc_request *request, int64_t start_ns);
-/* race_run - the winner, or NULL when every attempt has failed or time is up. The losers' sockets
- * are closed. Blocks until connect_until_ns + reply_ns or deadline_ns at most. */
+/* race_run - the winner, or NULL when every attempt has failed, time is up or it was cancelled. The
+ * losers' sockets are closed. Blocks until connect_until_ns + reply_ns or deadline_ns at most. */
 struct attempt *race_run(struct race *race);
 
 #endif

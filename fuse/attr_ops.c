@@ -6,6 +6,7 @@
 #include "../conn/util.h"
 #include "file.h"
 #include "names.h"
+#include "offline.h"
 #include "ops.h"
 #include "wback.h"
 
@@ -44,7 +45,7 @@ static void getattr_done(struct request *request, int error)
 
 static void send_getattr(struct request *request)
 {
-	int error = nfs3_getattr_encode(request_call(request), &request->cred, &request->inode->fh);
+	int error = nfs3_getattr_encode(request_call(request), &request->cred, inode_fh(request->inode));
 
 	if (known_will_do(request))
 		request_send_soft(request, error, getattr_done);
@@ -54,9 +55,12 @@ static void send_getattr(struct request *request)
 
 void attr_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi UNUSED)
 {
-	struct request *request = request_new(req, ino);
+	struct request *request;
 	struct attr attr;
 
+	if (offline_getattr(req))
+		return;
+	request = request_new(req, ino);
 	if (!request)
 		return;
 	if (attr_get(request->inode, fs_now_ns(), &attr) > 0) {
@@ -92,7 +96,7 @@ static void send_setattr(struct request *request)
 {
 	const struct setattr *set = &request->op.setattr.set;
 	int error = nfs3_setattr_encode(request_call(request), &request->cred,
-					&request->inode->fh, set, NULL);
+					inode_fh(request->inode), set, NULL);
 
 	if (set->set & SET_SIZE)
 		wback_truncating(request->fs, request->inode, set->size);
@@ -248,15 +252,18 @@ static void access_done(struct request *request, int error)
 
 void attr_access(fuse_req_t req, fuse_ino_t ino, int mask)
 {
-	struct request *request = request_new(req, ino);
+	struct request *request;
 	struct attr attr;
 	int error;
 
+	if (offline_access(req, mask))
+		return;
+	request = request_new(req, ino);
 	if (!request)
 		return;
 	request->op.mask = mask;
 	request_groups(request);
-	error = nfs3_access_encode(request_call(request), &request->cred, &request->inode->fh,
+	error = nfs3_access_encode(request_call(request), &request->cred, inode_fh(request->inode),
 				   wanted_access(request->inode, mask));
 	if (fs_vouches(request->fs) && attr_get(request->inode, fs_now_ns(), &attr) >= 0)
 		request_send_soft(request, error, access_done);

@@ -202,7 +202,7 @@ static void send_truncate(struct request *request)
 	int error;
 
 	attr_drop_privs(inode, &request->cred, &empty);
-	error = nfs3_setattr_encode(request_call(request), &request->cred, &inode->fh, &empty, NULL);
+	error = nfs3_setattr_encode(request_call(request), &request->cred, inode_fh(inode), &empty, NULL);
 
 	wback_truncating(request->fs, inode, 0);
 	attr_change_begin(inode);
@@ -295,7 +295,7 @@ void file_send_open(struct request *request)
 	if (!begin_open(request))
 		return;
 	error = nfs3_access_encode(request_call(request), &request->cred,
-				       &request->op.open.inode->fh,
+				       inode_fh(request->op.open.inode),
 				       wanted_access(request->op.open.fi.flags));
 
 	if (may_open_from_memory(request))
@@ -424,7 +424,7 @@ static void send_read(struct request *request)
 
 	request->op.read.asked = (uint32_t)min_size(left, request->fs->rsize);
 	call->place = place_read;
-	error = nfs3_read_encode(call, &request->cred, &request->inode->fh,
+	error = nfs3_read_encode(call, &request->cred, inode_fh(request->inode),
 				 request->op.read.offset + request->op.read.got,
 				 request->op.read.asked);
 	request_send(request, error, read_done);

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
 
 #include "absent.h"
 #include "dir.h"
@@ -15,6 +17,8 @@
 #include "silly.h"
 #include "wback.h"
 #include "wback_clock.h"
+
+static const int64_t ROOT_AGAIN_NS = 30 * NS_PER_S;
 
 void fs_cache_statvfs(struct fs *fs, const struct statvfs *st)
 {
@@ -33,6 +37,16 @@ bool fs_cached_statvfs(struct fs *fs, struct statvfs *ret_st)
 	*ret_st = fs->statvfs;
 	mutex_unlock(&fs->statvfs_lock);
 	return has;
+}
+
+void fs_root_is_stale(struct fs *fs)
+{
+	int64_t now_ns = fs_now_ns(), asked_ns = atomic_load(&fs->root_asked_ns);
+
+	if (fs->root_stale_fd < 0 || (asked_ns && now_ns - asked_ns < ROOT_AGAIN_NS))
+		return;
+	if (atomic_compare_exchange_strong(&fs->root_asked_ns, &asked_ns, now_ns))
+		eventfd_write(fs->root_stale_fd, 1);
 }
 
 /* What other modules hang on an inode. */
@@ -67,11 +81,16 @@ static void set_attr_policy(struct fs *fs)
 int fs_init(struct fs *fs, const struct options *options, struct pool *pool,
 	    const struct fhandle *root_fh)
 {
+	struct timespec now;
 	int error;
 
 	memset(fs, 0, sizeof(*fs));
 	fs->options = options;
 	fs->pool = pool;
+	fs->root_stale_fd = -1;
+	fs->call_limit_ns = INT64_MAX;
+	clock_gettime(CLOCK_REALTIME, &now);
+	fs->mounted_ns = now.tv_sec * NS_PER_S + now.tv_nsec;
 	mutex_init(&fs->statvfs_lock);
 	set_attr_policy(fs);
 	error = inode_table_new(root_fh, &fs->inodes, &fs->root);

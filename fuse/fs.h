@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* fs - one mounted file system: what every handler needs to reach. Built by mount.c before the
- * first request and constant from then on, but for what the structs behind the pointers guard. */
+ * first request and constant from then on, but for what the structs behind the pointers guard.
+ *
+ * With bg there are requests before the server was found. Until fs_set_found() the root has an empty
+ * handle, the limits are guesses, and no handler runs: request_new() and offline.h answer. What is
+ * written before that, by the main thread, can be read by every handler as if it were constant. */
 #ifndef FUSE_FS_H
 #define FUSE_FS_H
 
@@ -39,9 +43,16 @@ struct fs {
 	struct dircache *dircache;      /* listings */
 	struct inode *root;
 	struct attr_policy attr_policy;
+	int64_t mounted_ns;             /* CLOCK_REALTIME: the times of the root while it is offline */
+	int64_t call_limit_ns;          /* process.h: no call may last longer; INT64_MAX */
+	_Atomic(bool) found;
+	_Atomic(bool) losses_told;      /* unmount.h: what is lost from now on was said already */
 	uint32_t rsize, wsize, readdirsize; /* bytes per READ, WRITE, READDIR(PLUS) reply */
 	uint32_t max_write;             /* the largest FUSE WRITE, as negotiated */
 	uint32_t name_max;
+
+	int root_stale_fd;              /* eventfd, the main thread's: look for the root again */
+	_Atomic(int64_t) root_asked_ns; /* when that was last asked for; 0: never */
 
 	_Atomic(unsigned int) n_open_files;
 	_Atomic(bool) no_readdirplus;   /* the server said NOTSUPP: use READDIR; readdir.c */
@@ -70,18 +81,36 @@ static inline bool fs_vouches(const struct fs *fs)
 	return options->softreval && (options->default_permissions || !options->allow_other);
 }
 
+/* fs_is_found, fs_set_found - the server was: handle, limits and attributes of the root are there. */
+static inline bool fs_is_found(const struct fs *fs)
+{
+	return atomic_load_explicit(&fs->found, memory_order_acquire);
+}
+
+static inline void fs_set_found(struct fs *fs)
+{
+	atomic_store_explicit(&fs->found, true, memory_order_release);
+}
+
+/* fs_root_is_stale - the server does not know the root's handle: MNT is asked for it again (find.h),
+ * at most every half minute. Any thread; never blocks. */
+void fs_root_is_stale(struct fs *fs);
+
 /* fs_now_ns - the time, on a loop that of its turn. */
 static inline int64_t fs_now_ns(void)
 {
 	return loop_current() ? loop_now_ns(loop_current()) : clock_ns();
 }
 
-/* fs_deadline_ns - for the calls of a request that began at start_ns: INT64_MAX when hard. */
+/* fs_deadline_ns - for the calls of a request that began at start_ns: INT64_MAX when hard, unless the
+ * kernel has a limit of its own. */
 static inline int64_t fs_deadline_ns(const struct fs *fs, int64_t start_ns)
 {
-	if (fs->options->down == DOWN_HARD)
-		return INT64_MAX;
-	return start_ns + fs->options->soft_deadline_ns;
+	int64_t limit_ns = fs->call_limit_ns;
+
+	if (fs->options->down != DOWN_HARD)
+		limit_ns = min_i64(limit_ns, fs->options->soft_deadline_ns);
+	return limit_ns == INT64_MAX ? INT64_MAX : start_ns + limit_ns;
 }
 
 #endif

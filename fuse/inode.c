@@ -41,8 +41,15 @@ struct inode_table {
 	struct inode *slots;        /* the mapping; slot 0 is not used */
 	uint32_t n_slots;           /* how many fit in */
 	_Atomic(uint32_t) n_used;   /* slots 1..n_used-1 have been used, and have a mutex */
+	struct root_handle *root_handles; /* the root's, latest first; inode_table_set_root()'s */
 	void (*release)(struct inode *inode, void *arg);
 	void *release_arg;
+};
+
+/* Others may be encoding from it: kept as long as the table. */
+struct root_handle {
+	struct fhandle fh;
+	struct root_handle *older;
 };
 
 static struct shard *shard_of(struct inode_table *table, uint64_t hash)
@@ -203,7 +210,7 @@ static struct inode *hash_find_locked(struct inode_table *table, struct shard *s
 	for (uint32_t index = *bucket_locked(shard, hash); index;) {
 		struct inode *inode = &table->slots[index];
 
-		if (inode->hash == hash && fhandle_equal(&inode->fh, fh))
+		if (inode->hash == hash && fhandle_equal(inode_fh(inode), fh))
 			return inode;
 		index = inode->hash_next;
 	}
@@ -227,7 +234,8 @@ static struct inode *inode_new_locked(struct inode_table *table, struct shard *s
 
 	if (!inode)
 		return NULL;
-	inode->fh = *fh;
+	inode->own_handle = *fh;
+	atomic_store_explicit(&inode->handle, &inode->own_handle, memory_order_relaxed);
 	inode->hash = hash;
 	inode->fileid = attr->fileid;
 	inode->fsid = attr->fsid;
@@ -313,8 +321,8 @@ struct inode *inode_ref(struct inode *inode)
  * taken for the last one only, and then others may have found the inode in the meantime. */
 static bool refs_drop(struct inode_table *table, struct inode *inode)
 {
-	struct shard *shard = shard_of(table, inode->hash);
 	uint64_t refs = atomic_load_explicit(&inode->refs, memory_order_relaxed);
+	struct shard *shard;
 	bool last;
 
 	while (refs > 1) {
@@ -323,6 +331,8 @@ static bool refs_drop(struct inode_table *table, struct inode *inode)
 							  memory_order_relaxed))
 			return false;
 	}
+	/* Not the root, whose hash may change: the table keeps a reference to it. */
+	shard = shard_of(table, inode->hash);
 	mutex_lock(&shard->lock);
 	last = atomic_fetch_sub_explicit(&inode->refs, 1, memory_order_acq_rel) == 1;
 	if (last) {
@@ -448,6 +458,46 @@ int inode_table_new(const struct fhandle *root_fh, struct inode_table **ret_tabl
 	return 0;
 }
 
+/* Between the two shards nobody finds it by its handle, which costs whoever looks another inode. */
+static void root_rehash(struct inode_table *table, struct inode *root, const struct fhandle *fh)
+{
+	struct shard *shard = shard_of(table, root->hash);
+
+	mutex_lock(&shard->lock);
+	hash_remove_locked(table, shard, root);
+	shard->n_alive--;
+	mutex_unlock(&shard->lock);
+	root->hash = fhandle_hash(fh);
+	shard = shard_of(table, root->hash);
+	mutex_lock(&shard->lock);
+	atomic_store_explicit(&root->handle, fh, memory_order_release);
+	hash_add_locked(table, shard, root);
+	shard->n_alive++;
+	mutex_unlock(&shard->lock);
+}
+
+int inode_table_set_root(struct inode_table *table, const struct fhandle *fh)
+{
+	struct root_handle *kept = (struct root_handle *)malloc(sizeof(*kept));
+
+	if (!kept)
+		return -ENOMEM;
+	*kept = (struct root_handle){ .fh = *fh, .older = table->root_handles };
+	table->root_handles = kept;
+	root_rehash(table, &table->slots[INODE_ROOT], &kept->fh);
+	return 0;
+}
+
+static void root_handles_free(struct inode_table *table)
+{
+	struct root_handle *handle;
+
+	while ((handle = table->root_handles)) {
+		table->root_handles = handle->older;
+		free(handle);
+	}
+}
+
 /* slots_strip - release what lives. Everything gets a reference first, so that what a release puts
  * does not die in the midst of it. */
 static void slots_strip(struct inode_table *table)
@@ -471,6 +521,7 @@ void inode_table_free(struct inode_table *table)
 		slots_strip(table);
 		munmap(table->slots, (size_t)table->n_slots * sizeof(struct inode));
 	}
+	root_handles_free(table);
 	for (unsigned int i = 0; i < N_SHARDS; i++) {
 		free(table->shards[i].buckets);
 		mutex_deinit(&table->shards[i].lock);

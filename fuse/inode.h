@@ -3,6 +3,8 @@
  *
  * Four names for a file, and who gives them:
  *   file handle  the server's; identifies a file for good, until ESTALE. Found through the table.
+ *                The root alone may get another one: when the export was found at last (bg), and
+ *                when a server that was installed anew has given it a new one.
  *   nodeid       ours to the kernel: index into the table and a generation, so that an id the
  *                kernel has forgotten is not mistaken for the slot's next owner. Never a pointer.
  *   fileid       the server's; st_ino and nothing else. Two fsids below one export may repeat it.
@@ -52,10 +54,11 @@ struct inode_change {
 };
 
 struct inode {
-	/* Constant while refs > 0. */
+	/* Constant while refs > 0; of the root, handle and hash are inode_table_set_root()'s. */
 	uint32_t index, generation;
-	struct fhandle fh;
-	uint64_t hash;
+	struct fhandle own_handle;
+	_Atomic(const struct fhandle *) handle; /* by inode_fh(); mostly &own_handle */
+	uint64_t hash;                 /* read under the shard's lock only */
 	uint64_t fileid, fsid;
 	mode_t type;                   /* S_IFMT bits */
 
@@ -101,11 +104,21 @@ struct inode {
 					  * names.c counts, readdir.c reads */
 };
 
-/* inode_table_new - for the mount of an export with this root handle; *ret_root holds a reference.
- * The table holds another one: the root is node id 1 for good, whatever type or fileid it is said
- * to have. Its fileid stays 0. 0 or -ENOMEM. */
+/* inode_fh - its file handle, to encode. What it points to is never changed nor freed before the table
+ * is. Any thread. */
+static inline const struct fhandle *inode_fh(const struct inode *inode)
+{
+	return atomic_load_explicit(&inode->handle, memory_order_acquire);
+}
+
+/* inode_table_new - for the mount of an export with this root handle, which may be empty for now;
+ * *ret_root holds a reference. The table holds another one: the root is node id 1 for good, whatever
+ * type or fileid it is said to have. Its fileid stays 0. 0 or -ENOMEM. */
 int inode_table_new(const struct fhandle *root_fh, struct inode_table **ret_table,
 		    struct inode **ret_root);
+/* inode_table_set_root - the root's handle from now on; calls that were encoded keep the old one. Any
+ * thread, one at a time. 0 or -ENOMEM. */
+int inode_table_set_root(struct inode_table *table, const struct fhandle *fh);
 /* inode_table_free - everything, whatever refers to it; what is still alive is released (see
  * inode_set_release). No other thread may use the table any more. Takes NULL. */
 void inode_table_free(struct inode_table *table);

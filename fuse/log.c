@@ -306,3 +306,11 @@ void log_message(const struct message *message)
 		break;
 	}
 }
+
+void log_advice(const struct message *message)
+{
+	if (message->why[0])
+		log_info(MSG_NONE, "why: %s", message->why);
+	for (unsigned int i = 0; i < message->n_tries; i++)
+		log_info(MSG_NONE, "try: %s", message->try[i]);
+}

@@ -48,6 +48,8 @@ void log_trace(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* log_message - the same record as a line: level by its severity, first line only. */
 void log_message(const struct message *message);
+/* log_advice - its other lines: why, and what to try. */
+void log_advice(const struct message *message);
 
 /* log_allow - the limiter by itself: may a line with this id be written at now_ns? If so,
  * *ret_suppressed is how many were not since the last one that was. For tests. */

@@ -101,8 +101,13 @@ static int run_child(const struct options *options, int pipe_fd)
 	prctl(PR_SET_PDEATHSIG, SIGTERM); /* until mounted: an interrupted command mounts nothing */
 	options_log_notes(options);
 	status = mount_main(options, ready_daemon, &pipe_fd, &error);
-	/* After ready_daemon() a failure cannot be told to a terminal any more. */
-	return status ? report_failure(options, &error, status) : EXIT_OK;
+	if (!status)
+		return EXIT_OK;
+	if (pipe_fd >= 0)
+		return report_failure(options, &error, status);
+	log_message(&error); /* there is no terminal any more */
+	log_advice(&error);
+	return status;
 }
 
 /* The child's line, or its exit status. */

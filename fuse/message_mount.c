@@ -532,6 +532,9 @@ static void build(const struct failure_view *view)
 	case MOUNT_MOUNTD_ERROR: mountd_error(view); return;
 	case MOUNT_AUTH_FLAVOR: auth_flavor(view); return;
 	case MOUNT_DEADLINE: mount_timeout(view); return;
+	case MOUNT_CANCELLED:
+		message_set(view->message, MSG_INTERRUPTED, "interrupted");
+		return;
 	case MOUNT_NO_MEMORY:
 		message_set(view->message, MSG_NO_MEMORY, "out of memory");
 		return;

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* mount - staged: mount point, device, network (conn/mount.h), connections, export, FUSE. Whatever
- * has been built when a stage fails is taken down in reverse order.
+/* mount - staged: mount point, device, network (find.h), connections, export, FUSE. Whatever has been
+ * built when a stage fails is taken down in reverse order.
  *
- * Unmounting. After umount(8) the kernel ends the session, and what is still being committed gets
- * umounttimeo. On a signal the data is committed first, within the same bound, then the mount is
- * detached lazily and served until the last user is gone, again within that bound. */
+ * With bg FUSE comes before the network: the mount point is live at once, nobody writes into the
+ * directory below it, and offline.h answers until the main thread has found the server. There is no
+ * second process.
+ *
+ * The main thread serves nothing. It waits for the end, or looks for the server, or for its root when
+ * that has become stale; stop_fd, which is readable when a signal has come or the kernel has ended the
+ * session, ends all of that. Then unmount.h. */
 #include "mount.h"
 
 #include <errno.h>
@@ -14,43 +18,43 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "../conn/util.h"
 #include "dev.h"
 #include "events.h"
-#include "export.h"
+#include "find.h"
 #include "fs.h"
+#include "fusectl.h"
 #include "log.h"
 #include "mountpoint.h"
 #include "ops.h"
+#include "process.h"
 #include "readahead.h"
-#include "request.h"
 #include "request_table.h"
-#include "silly.h"
+#include "unmount.h"
 #include "wback.h"
 
-static const int64_t LAST_CALLS_NS = 500 * NS_PER_MS;
 static const int64_t RETRY_NS = 2 * NS_PER_S;
 
 struct mount {
 	const struct options *options;
 	struct message *error;
 	struct mountpoint point;
-	struct mount_query query;
-	struct mount_result result;
-	bool has_result;
+	struct find find;
 	struct fs fs;
 	bool has_fs;
+	int64_t call_limit_ns;
 	struct fuse_session *session;
 	bool mounted;
-	int gone_fd;   /* eventfd: the kernel has ended the session */
+	int gone_fd;       /* eventfd: the kernel has ended the session */
 	int signal_fd;
-	int64_t deadline_ns;
+	int stop_fd;       /* epoll: one of these two */
+	int root_stale_fd; /* eventfd: fs_root_is_stale() */
+	struct fusectl fusectl;
 };
 
 /* dev.h's on_gone has only the fs to go by. */
@@ -85,74 +89,34 @@ static int stage_mountpoint(struct mount *mount)
 	return error;
 }
 
-/* A server that is away may come back; one that says no will not change its mind for us. */
-static bool is_worth_retrying(enum mount_failure failure)
-{
-	switch (failure) {
-	case MOUNT_DNS_FAILED:
-	case MOUNT_DNS_TIMEOUT:
-	case MOUNT_CONN_REFUSED:
-	case MOUNT_CONN_TIMEOUT:
-	case MOUNT_NET_UNREACHABLE:
-	case MOUNT_CONN_ERROR:
-	case MOUNT_NFS_TIMEOUT:
-	case MOUNT_RPCBIND_REFUSED:
-	case MOUNT_MOUNTD_MISSING:
-	case MOUNT_MOUNTD_REFUSED:
-	case MOUNT_MOUNTD_TIMEOUT:
-	case MOUNT_DEADLINE:
-		return true;
-	case MOUNT_OK:
-	case MOUNT_NOT_NFS:
-	case MOUNT_VERSION_UNSUPPORTED:
-	case MOUNT_MOUNTD_BAD_REPLY:
-	case MOUNT_EXPORT_NOT_FOUND:
-	case MOUNT_ACCESS_DENIED:
-	case MOUNT_NOT_DIRECTORY:
-	case MOUNT_MOUNTD_ERROR:
-	case MOUNT_AUTH_FLAVOR:
-	case MOUNT_NO_MEMORY:
-		break;
-	}
-	return false;
-}
-
+/* Nothing is mounted yet and no thread was started: a signal just ends the process. */
 static int stage_network(struct mount *mount)
 {
 	int64_t give_up_ns = clock_ns() + mount->options->retry_ns;
-	struct pollfd signal_fd = { .fd = mount->signal_fd, .events = POLLIN };
+	struct find *find = &mount->find;
 	int error;
 
-	options_mount_query(mount->options, &mount->query);
 	for (;;) {
-		mount->deadline_ns = clock_ns() + mount->options->mounttimeo_ns;
-		mount->query.deadline_ns = mount->deadline_ns;
-		mount->has_result = true;
-		error = mount_query_run(&mount->query, &mount->result);
-		if (!error || !is_worth_retrying(mount->result.failure) ||
-		    clock_ns() + RETRY_NS > give_up_ns ||
-		    poll(&signal_fd, 1, (int)(RETRY_NS / NS_PER_MS)) != 0)
-			break;
-		mount_result_deinit(&mount->result);
-		mount->result = (struct mount_result){ 0 };
+		find->deadline_ns = clock_ns() + mount->options->mounttimeo_ns;
+		error = find_server(find);
+		if (!error || !find_is_worth_retrying(find) || clock_ns() + RETRY_NS > give_up_ns)
+			return error;
+		poll(NULL, 0, (int)(RETRY_NS / NS_PER_MS));
 	}
-	if (error)
-		message_from_mount_result(mount->options, &mount->query, &mount->result,
-					  mount->error);
-	return error;
 }
 
-static void pool_config_from(const struct mount *mount, const char *service,
-			     struct pool_config *ret_config)
+/* With bg there are no addresses yet. */
+static void pool_config_from(const struct mount *mount, struct pool_config *ret_config)
 {
 	const struct options *options = mount->options;
+	const struct mount_result *result = &mount->find.result;
 
 	*ret_config = (struct pool_config){
 		.n_connections = options->nconnect,
 		.n_loops = options->n_loops,
-		.n_addrs = mount->result.n_addrs,
+		.n_addrs = result->n_addrs,
 		.host = options->source.host,
-		.service = service,
+		.service = mount->find.service,
 		.family = options->family,
 		.resvport = options->resvport,
 		.hard = options->down == DOWN_HARD,
@@ -165,82 +129,44 @@ static void pool_config_from(const struct mount *mount, const char *service,
 		.timeo_ns = options->timeo_ns,
 		.retrans = options->retrans,
 		/* Whoever has waited for the deadline in vain is not to wait for it again. */
-		.detect_ns = min_i64(options->detect_ns, options->soft_deadline_ns),
+		.detect_ns = min_i64(options->detect_ns, options->soft_deadline_ns / 4 * 3),
 		.event = events_log,
 		.userdata = (void *)(uintptr_t)options,
 	};
-	memcpy(ret_config->addrs, mount->result.addrs, sizeof(ret_config->addrs));
+	memcpy(ret_config->addrs, result->addrs, sizeof(ret_config->addrs));
 }
 
-static int too_few(struct mount *mount, int error)
+static int stage_pool(struct mount *mount)
 {
-	struct message *message = mount->error;
-
-	message_set(message, MSG_TOO_FEW_CONNS, "fewer than %u connections to %s came up",
-		    mount->options->minconnect, mount->options->source.host);
-	options_action(mount->options, message);
-	message_why(message, "the first that failed: %s", strerrordesc_np(-error));
-	return error;
-}
-
-static int stage_connections(struct mount *mount)
-{
-	static char service[8];
+	struct fhandle root = find_root_fh(&mount->find);
 	struct pool_config config;
-	struct fhandle root = { .len = mount->result.fh_len };
 	struct pool *pool;
 	int error;
 
-	snprintf(service, sizeof(service), "%u", mount->result.nfs_port);
-	pool_config_from(mount, service, &config);
+	pool_config_from(mount, &config);
 	error = pool_open(&config, &pool);
 	if (error)
 		return fail_system(mount, "cannot start", error);
-	memcpy(root.data, mount->result.fh, root.len);
 	mount->has_fs = true;
 	error = fs_init(&mount->fs, mount->options, pool, &root);
-	if (error)
-		return fail_system(mount, "cannot start", error);
-	error = pool_wait_up(pool, mount->options->minconnect, mount->deadline_ns);
-	return error ? too_few(mount, error) : 0;
-}
-
-static uint16_t local_port(struct mount *mount)
-{
-	const struct sockaddr_in *sa;
-	struct conn_info info;
-
-	pool_conn_info(mount->fs.pool, 0, &info);
-	sa = (const struct sockaddr_in *)(const void *)&info.local; /* same place in both families */
-	return ntohs(sa->sin_port);
+	mount->fs.call_limit_ns = mount->call_limit_ns;
+	mount->fs.root_stale_fd = mount->root_stale_fd;
+	export_guess(&mount->fs);
+	return error ? fail_system(mount, "cannot start", error) : 0;
 }
 
 static int stage_export(struct mount *mount)
 {
-	const char *procedure = "";
-	struct message *message = mount->error;
-	int error = export_probe(&mount->fs, mount->deadline_ns, &procedure);
+	int error;
 
-	if (!error) {
-		pool_set_transfer_max(mount->fs.pool, (uint32_t)max_size(mount->fs.rsize,
-									 mount->fs.wsize));
-		return 0;
-	}
-	if (error == -EACCES && local_port(mount) > 1023) {
-		message_set(message, MSG_ACCESS_DENIED_PORT,
-			    "%s refused '%s', maybe for our source port %u",
-			    mount->options->source.host, mount->options->source.path,
-			    local_port(mount));
-		message_try(message, "run as root, or 'insecure' in the server's export");
-	} else if (error == -EACCES || error == -EPERM) {
-		message_set(message, MSG_ACCESS_DENIED_ROOT,
-			    "the root of '%s' may not be used by uid %u",
-			    mount->options->source.path, geteuid());
-	} else {
-		message_set(message, MSG_ROOT_FAILED, "the export's root cannot be read");
-	}
-	options_action(mount->options, message);
-	message_why(message, "%s answered: %s", procedure, strerrordesc_np(-error));
+	mount->find.cancel_fd = mount->stop_fd;
+	error = find_connections(&mount->find);
+	if (!error)
+		error = find_export(&mount->find, false);
+	if (!error)
+		fs_set_found(&mount->fs);
+	if (error == -ECANCELED)
+		fail(mount, MSG_INTERRUPTED, "interrupted");
 	return error;
 }
 
@@ -296,6 +222,7 @@ static int stage_fuse(struct mount *mount)
 	error = readahead_set(mount->point.path, readahead_bytes(mount->options));
 	if (error)
 		log_debug("kernel read-ahead left as it is: error %d", -error);
+	fusectl_open(&mount->fusectl, mount->point.path);
 	return 0;
 }
 
@@ -314,10 +241,18 @@ static int stage_serve(struct mount *mount)
 	return error ? fail_system(mount, "cannot serve", error) : 0;
 }
 
+static int watch_for_stop(const struct mount *mount, int fd)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+
+	return fd < 0 || epoll_ctl(mount->stop_fd, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
+}
+
 /* Signals are read from a descriptor; blocked before there are threads. */
 static int open_fds(struct mount *mount)
 {
 	sigset_t set;
+	int error;
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
@@ -327,23 +262,12 @@ static int open_fds(struct mount *mount)
 	signal(SIGPIPE, SIG_IGN);
 	mount->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	mount->gone_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	return mount->signal_fd < 0 || mount->gone_fd < 0 ? -errno : 0;
-}
-
-/* Memory the kernel needs to write pages back must not wait for pages to be written back. */
-static void set_process(void)
-{
-	struct rlimit files;
-
-#ifdef PR_SET_IO_FLUSHER
-	prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
-#endif
-	if (!getrlimit(RLIMIT_NOFILE, &files) && files.rlim_cur < files.rlim_max) {
-		files.rlim_cur = files.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &files);
-	}
-	if (chdir("/"))
-		log_debug("chdir(\"/\"): error %d", errno);
+	mount->root_stale_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	mount->stop_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (mount->root_stale_fd < 0 || mount->stop_fd < 0)
+		return -errno;
+	error = watch_for_stop(mount, mount->signal_fd);
+	return error ? error : watch_for_stop(mount, mount->gone_fd);
 }
 
 /* Until here a signal just ends the process: there is nothing to undo, and no thread yet. */
@@ -351,153 +275,191 @@ static int stage_process(struct mount *mount)
 {
 	int error = open_fds(mount);
 
-	set_process();
+	process_protect();
+	mount->call_limit_ns = process_call_limit_ns();
 	return error ? fail_system(mount, "cannot start", error) : 0;
 }
 
-static int (*const stages[])(struct mount *mount) = {
-	stage_mountpoint, stage_network, stage_process, stage_connections,
-	stage_export,	  stage_fuse,	 stage_serve,
+typedef int stage_function(struct mount *mount);
+
+static stage_function *const fg_stages[] = {
+	stage_mountpoint, stage_network, stage_process, stage_pool,
+	stage_export,	  stage_fuse,	 stage_serve,   NULL,
 };
+
+static stage_function *const bg_stages[] = {
+	stage_mountpoint, stage_process, stage_pool, stage_fuse, stage_serve, NULL,
+};
+
+static int run_stages(struct mount *mount)
+{
+	stage_function *const *stage = mount->options->bg ? bg_stages : fg_stages;
+	int error = 0;
+
+	while (!error && *stage)
+		error = (*stage++)(mount);
+	return error;
+}
 
 /* ---- serving ----------------------------------------------------------------------------- */
 
-/* True when the kernel has ended the session, false at the deadline or, if signals count, at one. */
-static bool wait_gone(struct mount *mount, int64_t deadline_ns, bool signals)
+static void format_line(const struct mount *mount, const char *problem, char *line, size_t size)
+{
+	const struct options *options = mount->options;
+	const char *source = options->source.text, *path = mount->point.path;
+
+	if (*problem)
+		snprintf(line, size, "%s mounted on %s, but %s; trying for %g minutes more", source,
+			 path, problem, (double)options->retry_ns / 60e9);
+	else
+		snprintf(line, size, "%s mounted on %s (NFSv3, %u connection%s, rsize %uK, wsize %uK)",
+			 source, path, options->nconnect, options->nconnect == 1 ? "" : "s",
+			 mount->fs.rsize / 1024, mount->fs.wsize / 1024);
+}
+
+static bool is_readable(int fd)
+{
+	struct pollfd ready = { .fd = fd, .events = POLLIN };
+
+	return poll(&ready, 1, 0) > 0;
+}
+
+/* Until there is a signal, or the kernel has ended the session. */
+static void wait_for_stop(struct mount *mount)
 {
 	struct pollfd fds[] = {
-		{ .fd = mount->gone_fd, .events = POLLIN },
-		{ .fd = signals ? mount->signal_fd : -1, .events = POLLIN },
+		{ .fd = mount->stop_fd, .events = POLLIN },
+		{ .fd = mount->root_stale_fd, .events = POLLIN },
 	};
-	int timeout = -1;
+	eventfd_t count;
 
 	for (;;) {
-		if (deadline_ns != INT64_MAX)
-			timeout = (int)(max_i64(deadline_ns - clock_ns(), 0) / NS_PER_MS);
-		if (poll(fds, ARRAY_SIZE(fds), timeout) < 0 && errno != EINTR)
-			return false;
+		if (poll(fds, ARRAY_SIZE(fds), -1) < 0) {
+			if (errno != EINTR)
+				return;
+			continue;
+		}
 		if (fds[0].revents)
-			return true;
-		if (fds[1].revents || clock_ns() >= deadline_ns)
-			return false;
+			return;
+		eventfd_read(mount->root_stale_fd, &count);
+		find_root_again(&mount->find);
 	}
 }
 
-static void commit_inode(struct inode *inode, void *arg UNUSED)
+/* 0, or -errno with a message when bg has given up. */
+static int serve(struct mount *mount)
 {
-	wback_commit(inode);
-}
+	struct unmount unmount = {
+		.fs = &mount->fs,
+		.path = mount->point.path,
+		.gone_fd = mount->gone_fd,
+		.fusectl = &mount->fusectl,
+	};
+	char line[1024];
+	int error = 0;
 
-/* Until nothing is held that the server may still lose. */
-static void drain(struct mount *mount, int64_t deadline_ns)
-{
-	struct timespec pause = { .tv_nsec = 5 * 1000 * 1000 };
-	struct fs *fs = &mount->fs;
-
-	inode_table_each(fs->inodes, commit_inode, NULL);
-	while (wback_pool_bytes(fs->wback) && clock_ns() < deadline_ns)
-		nanosleep(&pause, NULL);
-}
-
-static void report_loss(struct mount *mount)
-{
-	uint64_t bytes = wback_pool_bytes(mount->fs.wback);
-
-	if (bytes)
-		log_error(MSG_WRITE_LOST,
-			  "data in %llu KiB of buffers, not yet on stable storage of %s, is given up",
-			  (unsigned long long)((bytes + 1023) / 1024), mount->options->source.host);
-}
-
-/* RELEASE and what it starts (the last REMOVE of a hidden file) come after umount(8) has returned. */
-static void settle(struct mount *mount, int64_t deadline_ns)
-{
-	struct timespec pause = { .tv_nsec = 2 * 1000 * 1000 };
-
-	while (request_table_count(mount->fs.requests) && clock_ns() < deadline_ns)
-		nanosleep(&pause, NULL);
-}
-
-static void unmount_by_signal(struct mount *mount, int64_t deadline_ns)
-{
-	drain(mount, deadline_ns);
-	if (!mountpoint_unmount(mount->point.path))
+	if (!fs_is_found(&mount->fs)) {
+		error = find_in_background(&mount->find);
+		format_line(mount, "", line, sizeof(line));
+		if (!error)
+			log_info(MSG_MOUNTED, "%s", line);
+	}
+	if (!error)
+		wait_for_stop(mount);
+	if (unmount_run(&unmount, is_readable(mount->gone_fd)))
 		mount->mounted = false;
-	if (!wait_gone(mount, deadline_ns, false))
-		log_info(MSG_NONE, "still in use %.0f s after being unmounted: ending it",
-			 (double)mount->options->umounttimeo_ns / 1e9);
+	return error == -ECANCELED ? 0 : error;
 }
 
-static void serve(struct mount *mount)
+/* bg: an interrupted command mounts nothing. */
+static int get_ready(struct mount *mount, char *line, size_t size)
 {
-	bool gone = wait_gone(mount, INT64_MAX, true);
-	int64_t deadline_ns = clock_ns() + mount->options->umounttimeo_ns;
+	char problem[MESSAGE_TEXT_MAX + 64] = "";
+	int error = 0;
 
-	if (!gone)
-		unmount_by_signal(mount, deadline_ns);
-	settle(mount, deadline_ns);
-	drain(mount, deadline_ns);
-	report_loss(mount);
-	silly_remove_all(&mount->fs, max_i64(deadline_ns, clock_ns() + LAST_CALLS_NS));
+	if (mount->options->bg) {
+		mount->find.cancel_fd = mount->stop_fd;
+		error = find_quickly(&mount->find, problem, sizeof(problem));
+	}
+	if (error == -ECANCELED) {
+		fail(mount, MSG_INTERRUPTED, "interrupted");
+		return error;
+	}
+	format_line(mount, problem, line, size);
+	return 0;
 }
 
 /* ---- taking down ------------------------------------------------------------------------- */
 
+static bool is_over(struct fuse_session *session)
+{
+	struct pollfd fd = { .fd = fuse_session_fd(session) };
+
+	return fd.fd >= 0 && poll(&fd, 1, 0) > 0 && fd.revents & POLLERR;
+}
+
 static void take_down(struct mount *mount)
 {
-	if (mount->mounted && !mount->fs.devs && !mountpoint_unmount(mount->point.path))
+	bool answers = !mount->has_fs || pool_server_state(mount->fs.pool) == SERVER_UP;
+
+	if (mount->mounted && !mountpoint_unmount(mount->point.path))
 		mount->mounted = false;
 	if (mount->has_fs) {
 		wback_close(&mount->fs);
 		pool_close(mount->fs.pool);
 	}
 	devs_close(mount->fs.devs);
-	if (mount->mounted)
+	/* It also frees what fuse_session_mount() made; but once the mount is detached, it must see that
+	 * the kernel has ended the session, or it would unmount whatever is there now. */
+	if (mount->session && (mount->mounted || is_over(mount->session)))
 		fuse_session_unmount(mount->session);
 	if (mount->session)
 		fuse_session_destroy(mount->session);
 	if (mount->has_fs)
 		fs_deinit(&mount->fs);
-	if (mount->has_result) {
-		if (mount->result.fh_len)
-			mount_umnt(&mount->query, &mount->result);
-		mount_result_deinit(&mount->result);
-	}
+	if (mount->find.result.fh_len && answers)
+		mount_umnt(&mount->find.query, &mount->find.result);
+	find_deinit(&mount->find);
 	mountpoint_deinit(&mount->point);
+	fusectl_close(&mount->fusectl);
+	closep(&mount->root_stale_fd);
+	closep(&mount->stop_fd);
 	closep(&mount->gone_fd);
 	closep(&mount->signal_fd);
 }
 
-static void format_line(const struct mount *mount, char *line, size_t size)
+static struct mount *mount_new(const struct options *options, struct message *error)
 {
-	const struct options *options = mount->options;
+	struct mount *mount = calloc(1, sizeof(*mount));
 
-	snprintf(line, size, "%s mounted on %s (NFSv3, %u connection%s, rsize %uK, wsize %uK)",
-		 options->source.text, mount->point.path, options->nconnect,
-		 options->nconnect == 1 ? "" : "s", mount->fs.rsize / 1024,
-		 mount->fs.wsize / 1024);
+	if (!mount)
+		return NULL;
+	mount->options = options;
+	mount->error = error;
+	mount->point.fuse_fd = mount->gone_fd = mount->signal_fd = mount->stop_fd = -1;
+	mount->root_stale_fd = mount->fusectl.abort_fd = mount->fusectl.waiting_fd = -1;
+	mount->call_limit_ns = INT64_MAX;
+	find_init(&mount->find, options, &mount->fs, error);
+	return mount;
 }
 
 int mount_main(const struct options *options, void (*ready)(void *userdata, const char *line),
 	       void *userdata, struct message *ret_error)
 {
-	struct mount *mount = calloc(1, sizeof(*mount));
-	char line[1024];
-	int error = 0;
+	struct mount *mount = mount_new(options, ret_error);
+	char line[MESSAGE_TEXT_MAX * 2];
+	int error;
 
 	if (!mount) {
 		message_set(ret_error, MSG_NO_MEMORY, "not enough memory");
 		return EXIT_SYSTEM;
 	}
-	*mount = (struct mount){ .options = options, .error = ret_error, .gone_fd = -1, .signal_fd = -1 };
-	mount->point.fuse_fd = -1;
-	mount->deadline_ns = clock_ns() + options->mounttimeo_ns;
-	for (unsigned int i = 0; i < ARRAY_SIZE(stages) && !error; i++)
-		error = stages[i](mount);
+	error = run_stages(mount);
+	if (!error)
+		error = get_ready(mount, line, sizeof(line));
 	if (!error) {
-		format_line(mount, line, sizeof(line));
 		ready(userdata, line);
-		serve(mount);
+		error = serve(mount);
 		log_info(MSG_UNMOUNTED, "%s unmounted from %s", options->source.text,
 			 mount->point.path);
 	}

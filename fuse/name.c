@@ -192,7 +192,7 @@ static void lookup_done(struct request *request, int error)
 static int encode_lookup(struct request *request)
 {
 	memset(&request->op.create.object, 0, sizeof(request->op.create.object));
-	return nfs3_lookup_encode(request_call(request), &request->cred, &request->inode->fh,
+	return nfs3_lookup_encode(request_call(request), &request->cred, inode_fh(request->inode),
 				  request->name);
 }
 
@@ -321,7 +321,7 @@ void name_readlink(fuse_req_t req, fuse_ino_t ino)
 
 	if (!request)
 		return;
-	error = nfs3_readlink_encode(request_call(request), &request->cred, &request->inode->fh);
+	error = nfs3_readlink_encode(request_call(request), &request->cred, inode_fh(request->inode));
 	if (has_target(request->inode) && fs_vouches(request->fs))
 		request_send_soft(request, error, readlink_done);
 	else
@@ -425,7 +425,7 @@ static void create_done(struct request *request, int error)
 static void send_create(struct request *request)
 {
 	request_send(request,
-		     nfs3_create_encode(request_call(request), &request->cred, &request->inode->fh,
+		     nfs3_create_encode(request_call(request), &request->cred, inode_fh(request->inode),
 					request->name, request->op.create.mode,
 					&request->op.create.set, request->op.create.verf),
 		     create_done);
@@ -479,7 +479,7 @@ void name_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode
 	else
 		request_send(request,
 			     nfs3_mknod_encode(request_call(request), &request->cred,
-					       &request->inode->fh, name, mode & S_IFMT, rdev,
+					       inode_fh(request->inode), name, mode & S_IFMT, rdev,
 					       &request->op.create.set),
 			     create_done);
 }
@@ -491,7 +491,7 @@ void name_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode
 	if (!request)
 		return;
 	request_send(request,
-		     nfs3_mkdir_encode(request_call(request), &request->cred, &request->inode->fh,
+		     nfs3_mkdir_encode(request_call(request), &request->cred, inode_fh(request->inode),
 				       name, &request->op.create.set),
 		     create_done);
 }
@@ -512,7 +512,7 @@ void name_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const c
 	call->head = request->large_head;
 	call->head_size = CALL_HEAD_LARGE;
 	request_send(request,
-		     nfs3_symlink_encode(call, &request->cred, &request->inode->fh, name, target,
+		     nfs3_symlink_encode(call, &request->cred, inode_fh(request->inode), name, target,
 					 &request->op.create.set),
 		     create_done);
 }
@@ -551,7 +551,7 @@ static void link_done(struct request *request, int error)
 	if (!link.attr.valid) {
 		request_send(request,
 			     nfs3_getattr_encode(request_call(request), &request->cred,
-						 &request->other->fh),
+						 inode_fh(request->other)),
 			     link_attr_done);
 		return;
 	}
@@ -568,7 +568,7 @@ void name_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const char
 	request_groups(request);
 	attr_expect_ctime(request->other);
 	request_send(request,
-		     nfs3_link_encode(request_call(request), &request->cred, &request->other->fh,
-				      &request->inode->fh, new_name),
+		     nfs3_link_encode(request_call(request), &request->cred, inode_fh(request->other),
+				      inode_fh(request->inode), new_name),
 		     link_done);
 }

@@ -5,7 +5,7 @@
  * are never held together. */
 #include "names.h"
 
-#include <stdio.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -220,24 +220,6 @@ void names_drop(struct names *names, struct inode *parent, const char *text)
 	mutex_unlock(&shard->lock);
 }
 
-bool names_last(struct inode *inode, char *text, size_t size)
-{
-	struct name *name;
-	bool found = false;
-
-	text[0] = '\0';
-	mutex_lock(&inode->lock);
-	LIST_FOREACH(name, &inode->names, inode_link) {
-		if (!name->listed)
-			continue;
-		snprintf(text, size, "%s", name->text);
-		found = true;
-		break;
-	}
-	mutex_unlock(&inode->lock);
-	return found;
-}
-
 void names_count_stat(struct inode *inode)
 {
 	struct name *name;
@@ -280,4 +262,51 @@ void names_free(struct names *names)
 		free(names->shards[i].buckets);
 	}
 	free(names);
+}
+
+/* ---- paths ------------------------------------------------------------------------------- */
+
+/* Its latest name and a '/', in front of what is in path from *at on. Returns the directory, pinned;
+ * NULL: no name, or no room. */
+static struct inode *prepend(struct inode *inode, char *path, size_t *at)
+{
+	struct inode *parent = NULL;
+	struct name *name;
+	size_t len;
+
+	mutex_lock(&inode->lock);
+	LIST_FOREACH(name, &inode->names, inode_link)
+		if (name->listed)
+			break;
+	len = name ? strlen(name->text) : 0;
+	if (name && *at > len) {
+		*at -= len + 1;
+		memcpy(path + *at, name->text, len);
+		path[*at + len] = '/';
+		parent = inode_try_ref(name->parent);
+	}
+	mutex_unlock(&inode->lock);
+	return parent;
+}
+
+int names_path(struct names *names, struct inode *inode, char *path, size_t size)
+{
+	enum { DEPTH_MAX = 256 }; /* names that are out of date may lead in a circle */
+	struct inode *parent;
+	size_t at = size - 1;
+
+	path[at] = '\0';
+	inode_ref(inode);
+	for (unsigned int depth = 0; inode->index != INODE_ROOT && depth < DEPTH_MAX; depth++) {
+		parent = prepend(inode, path, &at);
+		inode_put(names->inodes, inode);
+		if (!parent)
+			return -ENOENT;
+		inode = parent;
+	}
+	inode_put(names->inodes, inode);
+	memmove(path, path + at, size - at);
+	if (size - at >= 2)
+		path[size - at - 2] = '\0'; /* the last '/' */
+	return 0;
 }

@@ -26,11 +26,12 @@ void names_add(struct names *names, struct inode *parent, const char *name, stru
 struct inode *names_find(struct names *names, struct inode *parent, const char *name);
 /* names_drop - parent/name is gone. */
 void names_drop(struct names *names, struct inode *parent, const char *name);
-/* names_last - the name an inode was last seen under, for messages. False: none is known, text is "". */
-bool names_last(struct inode *inode, char *text, size_t size);
 /* names_count_stat - the server is about to be asked for the attributes of this inode alone:
  * counted in the directory it was seen in last. */
 void names_count_stat(struct inode *inode);
+/* names_path - where it was seen last, below the root: "a/b". 0, or -ENOENT if a name on the way is not
+ * known (any more), or the path is too long. For people. */
+int names_path(struct names *names, struct inode *inode, char *path, size_t size);
 /* names_forget - the inode is: on its last reference. */
 void names_forget(struct names *names, struct inode *inode);
 

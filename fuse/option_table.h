@@ -20,7 +20,7 @@ enum option_kind {
 	KIND_IO_SIZE,     /* bytes, rounded as the kernel client does */
 	KIND_DECISECONDS, /* nfs(5)'s unit for timeo */
 	KIND_SECONDS,     /* whole seconds, as nfs(5)'s ac* */
-	KIND_TIME,        /* seconds, or N ms: the unit of our own options */
+	KIND_TIME,        /* seconds, 0.5 too, or N ms: the unit of our own options */
 	KIND_MINUTES,     /* nfs(5)'s unit for retry */
 	KIND_CHOICE,      /* one of row.choices */
 	KIND_STRING,
@@ -88,7 +88,7 @@ struct option_draft {
 	enum local_lock local_lock;
 	bool sync_by_noac;
 	bool mdconnect_given, max_threads_given, optimeo_given, log_given, port_given;
-	bool family_given, default_permissions_given;
+	bool family_given, default_permissions_given, retry_given;
 	uint32_t port, mountport, max_threads;
 	uint32_t vers;
 	int64_t optimeo_ns;

@@ -79,6 +79,24 @@ static int parse_digits(const char *text, int64_t *ret_value, const char **ret_r
 	return 0;
 }
 
+/* ".25" behind a number, cut to thousandths; none is 0. -EINVAL: a dot without digits. */
+static int parse_fraction(const char **rest, int64_t *ret_thousandths)
+{
+	int64_t value = 0, weight = 100;
+	const char *text = *rest;
+
+	*ret_thousandths = 0;
+	if (*text != '.')
+		return 0;
+	if (*++text < '0' || *text > '9')
+		return -EINVAL;
+	for (; *text >= '0' && *text <= '9'; text++, weight /= 10)
+		value += weight * (*text - '0');
+	*ret_thousandths = value;
+	*rest = text;
+	return 0;
+}
+
 /* What a suffix multiplies by: of bytes K, M, G (and KiB ...), of times s and ms. 0: unknown. */
 static int64_t suffix_factor(enum option_kind kind, const char *suffix)
 {
@@ -138,19 +156,21 @@ static int parse_quantity(struct parser *parser, const struct option_row *row, c
 			  int64_t *ret_stored)
 {
 	const char *suffix;
-	int64_t number, factor;
+	int64_t number, factor, thousandths = 0;
 
 	if (row->takes_auto && strcmp(value, "auto") == 0) {
 		*ret_stored = row->flag;
 		return 0;
 	}
-	if (parse_digits(value, &number, &suffix))
+	if (parse_digits(value, &number, &suffix) ||
+	    (row->kind == KIND_TIME && parse_fraction(&suffix, &thousandths)))
 		return bad_value(parser, row, value, "not a number");
 	factor = suffix_factor(row->kind, suffix);
 	if (!factor)
 		return bad_value(parser, row, value, "not a number");
-	if (__builtin_mul_overflow(number, factor, &number) || number < row->min ||
-	    number > row->max)
+	if (__builtin_mul_overflow(number, factor, &number) ||
+	    __builtin_add_overflow(number, thousandths * factor / 1000, &number) ||
+	    number < row->min || number > row->max)
 		return bad_value(parser, row, value, "out of range");
 	*ret_stored = to_stored_unit(row->kind, number);
 	return 0;

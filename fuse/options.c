@@ -110,6 +110,8 @@ static int parse_arguments(struct parser *parser, int argc, char **argv)
 
 /* ---- completion -------------------------------------------------------------------------- */
 
+static const int64_t RETRY_BG_MINUTES = 10000; /* nfs(5) */
+
 static int conflict(struct parser *parser, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 static int conflict(struct parser *parser, const char *format, ...)
@@ -196,6 +198,8 @@ static void complete_times(struct option_draft *draft)
 	options->soft_deadline_ns = draft->optimeo_given ? draft->optimeo_ns :
 							   min_i64(all_tries, 30 * NS_PER_S);
 	options->stage_ns = min_i64(5 * NS_PER_S, options->mounttimeo_ns);
+	if (options->bg && !draft->retry_given)
+		options->retry_ns = RETRY_BG_MINUTES * 60 * NS_PER_S;
 }
 
 static int complete_permissions(struct parser *parser, const struct options_env *env)

@@ -120,7 +120,9 @@ struct options {
 	int64_t mounttimeo_ns;
 	int64_t stage_ns;        /* of each network stage: min(5 s, mounttimeo) */
 	int64_t umounttimeo_ns;
-	int64_t retry_ns;        /* keep trying to mount for so long; 0: one attempt */
+	bool bg;                 /* mounted at once; the server is looked for meanwhile */
+	int64_t retry_ns;        /* keep trying to mount for so long; 0: one attempt, or with bg none
+				  * after that */
 	bool intr;
 
 	/* Caches and data. */

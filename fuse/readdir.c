@@ -133,7 +133,7 @@ void dir_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		opened(request);
 		return;
 	}
-	error = nfs3_access_encode(request_call(request), &request->cred, &request->inode->fh,
+	error = nfs3_access_encode(request_call(request), &request->cred, inode_fh(request->inode),
 				   NFS3_ACCESS_READ | NFS3_ACCESS_LOOKUP);
 	if (may_open_from_memory(request))
 		request_send_soft(request, error, access_done);
@@ -447,7 +447,7 @@ static void fetch(struct request *request)
 
 	asked->plus = want_plus(request);
 	asked->bytes = dir_bytes(dir, fs->readdirsize);
-	error = nfs3_readdir_encode(request_call(request), dir_cred(dir), &request->inode->fh,
+	error = nfs3_readdir_encode(request_call(request), dir_cred(dir), inode_fh(request->inode),
 				    asked->cookie, asked->cookieverf, asked->bytes, asked->plus);
 	if (error) {
 		fail(request, error);

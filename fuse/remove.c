@@ -80,7 +80,7 @@ static void find_victim(struct request *request, struct inode *dir, const char *
 		next(request);
 	else
 		request_send(request,
-			     nfs3_lookup_encode(request_call(request), &request->cred, &dir->fh,
+			     nfs3_lookup_encode(request_call(request), &request->cred, inode_fh(dir),
 						name),
 			     victim_looked_up);
 }
@@ -134,8 +134,8 @@ static void hide_by_rename(struct request *request)
 {
 	silly_name(request->op.remove.victim, request->new_name);
 	request_send(request,
-		     nfs3_rename_encode(request_call(request), &request->cred, &request->inode->fh,
-					request->name, &request->inode->fh, request->new_name),
+		     nfs3_rename_encode(request_call(request), &request->cred, inode_fh(request->inode),
+					request->name, inode_fh(request->inode), request->new_name),
 		     hidden_by_rename);
 }
 
@@ -151,7 +151,7 @@ static void unlink_victim(struct request *request)
 	case SILLY_REMOVE:
 		request_send(request,
 			     nfs3_remove_encode(request_call(request), &request->cred,
-						&request->inode->fh, request->name),
+						inode_fh(request->inode), request->name),
 			     remove_done);
 		break;
 	}
@@ -173,7 +173,7 @@ static void send_rmdir(struct request *request, int64_t delay_ns)
 {
 	request_send_after(request,
 			   nfs3_rmdir_encode(request_call(request), &request->cred,
-					     &request->inode->fh, request->name),
+					     inode_fh(request->inode), request->name),
 			   rmdir_done, delay_ns);
 }
 
@@ -255,8 +255,8 @@ static void rename_done(struct request *request, int error)
 static void send_rename(struct request *request)
 {
 	request_send(request,
-		     nfs3_rename_encode(request_call(request), &request->cred, &request->inode->fh,
-					request->name, &request->other->fh, request->new_name),
+		     nfs3_rename_encode(request_call(request), &request->cred, inode_fh(request->inode),
+					request->name, inode_fh(request->other), request->new_name),
 		     rename_done);
 }
 
@@ -286,8 +286,8 @@ static void target_linked(struct request *request, int error)
 	if (error == -EOPNOTSUPP || error == -EPERM || error == -EMLINK) {
 		request_send(request,
 			     nfs3_rename_encode(request_call(request), &request->cred,
-						&request->other->fh, request->new_name,
-						&request->other->fh, request->op.remove.hidden),
+						inode_fh(request->other), request->new_name,
+						inode_fh(request->other), request->op.remove.hidden),
 			     target_renamed);
 	} else if (error) {
 		finish(request, error);
@@ -304,8 +304,8 @@ static void hide_target(struct request *request)
 
 	silly_name(victim, request->op.remove.hidden);
 	request_send(request,
-		     nfs3_link_encode(request_call(request), &request->cred, &victim->fh,
-				      &request->other->fh, request->op.remove.hidden),
+		     nfs3_link_encode(request_call(request), &request->cred, inode_fh(victim),
+				      inode_fh(request->other), request->op.remove.hidden),
 		     target_linked);
 }
 

@@ -54,8 +54,13 @@ struct request *request_new(fuse_req_t req, fuse_ino_t nodeid)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 	struct fs *fs = dev_current_fs();
-	struct request *request = malloc(sizeof(*request));
+	struct request *request;
 
+	if (!fs_is_found(fs)) {
+		fuse_reply_err(req, -request_errno(fs, -EHOSTDOWN));
+		return NULL;
+	}
+	request = malloc(sizeof(*request));
 	if (!request) {
 		fuse_reply_err(req, ENOMEM);
 		return NULL;
@@ -214,7 +219,13 @@ void request_send_soft(struct request *request, int encode_error, request_done *
 
 int request_decoded(struct request *request, int result)
 {
+	const struct inode *root = request->fs->root;
+
 	switch (-result) {
+	case ESTALE:
+		if (request->inode == root || request->other == root)
+			fs_root_is_stale(request->fs);
+		return result;
 	case EBADMSG:
 		call_bad_reply(&request->call, "results break the protocol");
 		return -EIO;

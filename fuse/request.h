@@ -144,7 +144,8 @@ struct request {
 /* ---- making ------------------------------------------------------------------------------ */
 
 /* request_new - for the request libfuse is just delivering (dev.h knows which). Pins the inode of
- * nodeid. NULL: there was no memory or no such inode, and it has been answered. */
+ * nodeid. NULL: there was no memory or no such inode, or with bg the server has not been found yet;
+ * and it has been answered. */
 struct request *request_new(fuse_req_t req, fuse_ino_t nodeid);
 /* request_pin_other - pin a second inode; false: answered with ESTALE and freed. */
 bool request_pin_other(struct request *request, fuse_ino_t nodeid);

@@ -197,7 +197,7 @@ void silly_release(struct request *request, struct inode *inode, int release_err
 	inode_put(request->fs->inodes, request->other);
 	request->other = silly->parent; /* its pin is now the request's */
 	snprintf(request->name, sizeof(request->name), "%s", silly->name);
-	error = nfs3_remove_encode(request_call(request), &silly->cred, &silly->parent->fh,
+	error = nfs3_remove_encode(request_call(request), &silly->cred, inode_fh(silly->parent),
 				   silly->name);
 	free(silly);
 	request_send(request, error, removed);
@@ -221,7 +221,7 @@ static void remove_now(struct inode *inode, void *arg)
 	call.head = (uint8_t *)head;
 	call.head_size = sizeof(head);
 	call.deadline_ns = removal->deadline_ns;
-	if (nfs3_remove_encode(&call, &silly->cred, &silly->parent->fh, silly->name) ||
+	if (nfs3_remove_encode(&call, &silly->cred, inode_fh(silly->parent), silly->name) ||
 	    pool_call_wait(removal->fs->pool, &call, (uint8_t *)copy, sizeof(copy)))
 		log_info(MSG_NONE, "the hidden name '%s' of a removed file stays behind",
 			 silly->name);

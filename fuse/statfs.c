@@ -2,6 +2,7 @@
 /* statfs - FSSTAT, and its last answer for when the server is down. */
 #include "statfs.h"
 
+#include "offline.h"
 #include "ops.h"
 #include "request.h"
 
@@ -54,13 +55,16 @@ static void statfs_done(struct request *request, int error)
 
 void statfs_statfs(fuse_req_t req, fuse_ino_t ino)
 {
-	struct request *request = request_new(req, ino ? ino : INODE_ROOT);
+	struct request *request;
 	struct statvfs known;
 	int error;
 
+	if (offline_statfs(req))
+		return;
+	request = request_new(req, ino ? ino : INODE_ROOT);
 	if (!request)
 		return;
-	error = nfs3_fsstat_encode(request_call(request), &request->cred, &request->inode->fh);
+	error = nfs3_fsstat_encode(request_call(request), &request->cred, inode_fh(request->inode));
 	if (fs_cached_statvfs(request->fs, &known))
 		request_send_soft(request, error, statfs_done);
 	else

@@ -76,7 +76,7 @@ static void refused(struct wback *wback, struct range *range, int error)
 	mutex_unlock(&wback->lock);
 	wback_pool_discharge(wback->fs->wback, charge);
 	if (ours)
-		wback_error_log(wback->inode, bytes, error,
+		wback_error_log(wback->fs, wback->inode, bytes, error,
 				"the server refused it when it was sent again");
 }
 
@@ -152,7 +152,7 @@ static void commit_refused(struct wback *wback, int error)
 	wback_error_set(&wback->error, error);
 	mutex_unlock(&wback->lock);
 	wback_pool_discharge(wback->fs->wback, charge);
-	wback_error_log(wback->inode, bytes, error, "COMMIT failed");
+	wback_error_log(wback->fs, wback->inode, bytes, error, "COMMIT failed");
 }
 
 static void commit_unanswered(struct wback *wback, const struct wback_outcome *outcome)
@@ -278,6 +278,20 @@ void wback_truncated(struct fs *fs, struct inode *inode, const struct call *call
 	wback_lists_cut_done(&wback->lists);
 	mutex_unlock(&wback->lock);
 	wback_advance(wback);
+}
+
+uint64_t wback_bytes(struct inode *inode)
+{
+	struct wback *wback = wback_of(inode);
+	uint64_t bytes;
+
+	if (!wback)
+		return 0;
+	mutex_lock(&wback->lock);
+	bytes = wback_bytes_of(&wback->lists.waiting) + wback_bytes_of(&wback->lists.writing) +
+		wback_bytes_of(&wback->lists.unstable) + wback_bytes_of(&wback->lists.committing);
+	mutex_unlock(&wback->lock);
+	return bytes;
 }
 
 bool wback_commit(struct inode *inode)

@@ -61,6 +61,8 @@ bool wback_flush_from(struct inode *inode, struct wback_wait *wait, uint64_t siz
 void wback_truncating(struct fs *fs, struct inode *inode, uint64_t size);
 void wback_truncated(struct fs *fs, struct inode *inode, const struct call *call, uint64_t size);
 
+/* wback_bytes - held of the inode now: written, and not known to be stable. */
+uint64_t wback_bytes(struct inode *inode);
 /* wback_commit - have what is unstable committed in the background: at the last close, or to free
  * memory. False: there is nothing, it is on its way, or the server does not answer. */
 bool wback_commit(struct inode *inode);

@@ -177,7 +177,7 @@ static int encode_write(struct wcall *wcall, struct range *range)
 
 	wcall->range = range;
 	wcall->asked = (uint32_t)min_size(range->len - range->done, wback->fs->wsize);
-	return nfs3_write_encode(&wcall->call, &range->cred, &wback->inode->fh,
+	return nfs3_write_encode(&wcall->call, &range->cred, inode_fh(wback->inode),
 				 range->offset + range->done, range->data + range->done,
 				 wcall->asked, range->stable);
 }
@@ -228,7 +228,7 @@ void wback_send_commit(struct wback *wback)
 	mutex_lock(&wback->lock);
 	cred = wback->cred;
 	mutex_unlock(&wback->lock);
-	if (!wcall || nfs3_commit_encode(&wcall->call, &cred, &wback->inode->fh, 0, 0)) {
+	if (!wcall || nfs3_commit_encode(&wcall->call, &cred, inode_fh(wback->inode), 0, 0)) {
 		free(wcall);
 		wback_committed(wback, &failed, 0);
 		return;

@@ -2,8 +2,10 @@
 /* wback_error - see wback_error.h. */
 #include "wback_error.h"
 
+#include <stdio.h>
 #include <string.h>
 
+#include "fs.h"
 #include "inode.h"
 #include "log.h"
 #include "names.h"
@@ -30,13 +32,16 @@ int wback_error_take(struct wback_error *state, uint32_t *seen)
 	return error;
 }
 
-void wback_error_log(struct inode *inode, uint64_t bytes, int error, const char *why)
+void wback_error_log(struct fs *fs, struct inode *inode, uint64_t bytes, int error, const char *why)
 {
-	char name[NFS3_NAME_MAX + 1];
-	bool named = names_last(inode, name, sizeof(name));
+	char path[512];
 
-	message_clean(name);
-	log_error(MSG_WRITE_LOST, "%llu bytes of file %llu%s%s%s are lost: %s: %s",
-		  (unsigned long long)bytes, (unsigned long long)inode->fileid,
-		  named ? " ('" : "", name, named ? "')" : "", why, strerrordesc_np(-error));
+	if (atomic_load(&fs->losses_told))
+		return;
+	if (names_path(fs->names, inode, path, sizeof(path)))
+		snprintf(path, sizeof(path), "name unknown");
+	message_clean(path);
+	log_error(MSG_WRITE_LOST, "%llu bytes of file %llu (%s) are lost: %s: %s",
+		  (unsigned long long)bytes, (unsigned long long)inode->fileid, path, why,
+		  strerrordesc_np(-error));
 }

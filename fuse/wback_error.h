@@ -27,6 +27,6 @@ uint32_t wback_error_mark(const struct wback_error *state);
 int wback_error_take(struct wback_error *state, uint32_t *seen);
 
 /* wback_error_log - write-lost. No lock held. */
-void wback_error_log(struct inode *inode, uint64_t bytes, int error, const char *why);
+void wback_error_log(struct fs *fs, struct inode *inode, uint64_t bytes, int error, const char *why);
 
 #endif

@@ -142,7 +142,7 @@ static void log_lost(struct wback *wback, uint64_t bytes)
 	else
 		snprintf(why, sizeof(why), "the server has not answered for %g s (deadtimeo)",
 			 (double)options->deadtimeo_ns / 1e9);
-	wback_error_log(wback->inode, bytes, request_errno(wback->fs, -ETIMEDOUT), why);
+	wback_error_log(wback->fs, wback->inode, bytes, request_errno(wback->fs, -ETIMEDOUT), why);
 }
 
 /* Looks, under the lock; lost ranges are freed already. Returns how many bytes they had. */

@@ -25,7 +25,7 @@ from lab import rpc
 from lab.ganesha import EVERYWHERE, Export, Ganesha
 from lab.mount import SANITIZER, mount_device
 from lab.procs import CommandFailed, as_user, kernel_stack, run_bounded, wait_for
-from lab.proxy import Accepted, PacketFilter, Proxy, accepted, close, framed
+from lab.proxy import Accepted, Drop, PacketFilter, Proxy, accepted, close, framed
 from support import create, errno_of, fails, opened, pattern, read
 
 TOP = Path(__file__).resolve().parent.parent
@@ -351,6 +351,94 @@ def test_paused_server(attempts):
         attempts.fails(32, "conn-timeout|mount-timeout", within=ATTEMPT)
     finally:
         attempts.server.resume()
+
+
+# A server that is down, in each way in which one can be, at each stage.
+
+STAGES = {"nfs": 2049, "mountd": 20048, "rpcbind": 111}
+DOWN_WAYS = {
+    "refused": lambda packets, port: (packets.reset(f"tcp dport {port}"),
+                                      packets.reject(f"udp dport {port}")),
+    "dropped": lambda packets, port: packets.drop(f"meta l4proto {{ tcp, udp }} th dport {port}"),
+    # answers are lost: connections are never made
+    "deaf": lambda packets, port: packets.drop(f"meta l4proto {{ tcp, udp }} th sport {port}"),
+    # connections are made and data is lost, as with a path that loses large packets
+    "mute": lambda packets, port: (
+        packets.drop(f"udp sport {port}"),
+        packets.drop(f"tcp sport {port} tcp flags & (syn | psh) == psh"))}
+
+
+@pytest.mark.parametrize("ports", [True, False], ids=["ports", "portmapper"])
+@pytest.mark.parametrize("way", DOWN_WAYS)
+@pytest.mark.parametrize("stage", STAGES)
+def test_down(attempts, stage, way, ports):
+    """Status 32 within mounttimeo (at once where it is refused), cause and remedy. A port that was given
+    needs no portmapper, and without one the NFS port is guessed."""
+    if stage == "rpcbind" and ports:
+        pytest.skip("the portmapper is not asked")
+    port = STAGES[stage]
+    with PacketFilter() as packets:
+        DOWN_WAYS[way](packets, port)
+        result = attempts.mount(ports=ports)
+    print(f"{stage} {way} {'ports given' if ports else 'no ports'}: {result.seconds:.1f} s\n"
+          f"{result.output}")
+    name = {"refused": "conn-refused", "rpcbind": "rpcbind-refused"}.get(
+        stage if stage == "rpcbind" else way, "(conn|mount)-timeout")
+    said = attempts.judge(result, 32, name, AT_ONCE if way == "refused" else ATTEMPT)
+    assert "why:" in said and "try:" in said
+    assert str(port) in said or "mount-timeout" in said
+
+
+@pytest.mark.parametrize("ports", [True, False], ids=["ports", "portmapper"])
+@pytest.mark.parametrize("who", ["server", "rpcbind"])
+def test_stopped(attempts, who, ports):
+    """SIGSTOP: the kernel takes connections, nobody reads them."""
+    if who == "rpcbind" and ports:
+        pytest.skip("the portmapper is not asked")
+    server = attempts.server
+    pids = [server.pid] if who == "server" else descendants(server.rpcbind.pid)
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        result = attempts.mount(ports=ports)
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    print(f"{who} stopped {'ports given' if ports else 'no ports'}: {result.seconds:.1f} s\n"
+          f"{result.output}")
+    name = "(conn|mount)-timeout" if who == "server" else "rpcbind-refused"
+    said = attempts.judge(result, 32, name, ATTEMPT)
+    assert "why:" in said and "try:" in said
+
+
+def descendants(pid):
+    """A process and all below it."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid] + [p for child in children for p in descendants(int(child))]
+
+
+@pytest.mark.parametrize("procedure", ["FSINFO", "GETATTR"])
+def test_silent_after_mountd(attempts, procedure):
+    """mountd has answered, NFS does, and then it does not."""
+    with Proxy(attempts.server) as proxy:
+        proxy.on(procedure, Drop())
+        result = attempts.mount(ports=False,
+                                options=f"port={proxy.nfs_port},mountport={proxy.mnt_port}")
+    said = attempts.judge(result, 32, "root-failed", ATTEMPT)
+    assert procedure in said and "did not answer" in said and "try:" in said
+
+
+@pytest.mark.parametrize("way", DOWN_WAYS)
+def test_name_server_down(attempts, way):
+    """A name that has to be looked up, and the name server is down."""
+    script = """echo 'hosts: dns' >{0}/nss; mount --bind {0}/nss /etc/nsswitch.conf
+                echo 'nameserver 127.0.0.3' >{0}/resolv; mount --bind {0}/resolv /etc/resolv.conf"""
+    with PacketFilter() as packets:
+        DOWN_WAYS[way](packets, 53)
+        result = attempts.mount(source="nas1:/x", namespace=script.format(attempts.directory))
+    print(f"dns {way}: {result.seconds:.1f} s\n{result.output}")
+    said = attempts.judge(result, 32, "dns-(failed|timeout)", ATTEMPT)
+    assert "nas1" in said and "try:" in said
 
 
 @contextlib.contextmanager

@@ -17,6 +17,8 @@ mount --rbind /sys sys
 mount --rbind /dev dev
 mount -t tmpfs tmpfs run
 mount -t tmpfs tmpfs tmp
+mknod run/fuse c 10 229
+mount --bind run/fuse dev/fuse # tests change its mode
 pivot_root . mnt
 cd /usr/src/fusenfs
 umount --lazy /mnt

@@ -91,6 +91,35 @@ static void test_root(void)
 	inode_put(NULL, NULL);
 }
 
+/* The root's handle is known late, and may change: it is found by the present one, and what it was
+ * stays readable. */
+static void test_set_root(void)
+{
+	static const struct fhandle none = { .len = 0 };
+	struct fhandle first = handle(1), second = handle(2);
+	struct attr attr = file_attr(128, S_IFDIR);
+	struct inode_table *table;
+	const struct fhandle *old;
+	struct inode *root, *other;
+
+	assert(!inode_table_new(&none, &table, &root));
+	assert(inode_fh(root)->len == 0);
+	assert(!inode_table_set_root(table, &first));
+	old = inode_fh(root);
+	assert(fhandle_equal(old, &first) && inode_table_count(table) == 1);
+	assert(inode_find(table, &first, &attr) == root);
+	inode_put(table, root);
+	assert(!inode_table_set_root(table, &second));
+	assert(fhandle_equal(inode_fh(root), &second) && fhandle_equal(old, &first));
+	assert(inode_find(table, &second, &attr) == root);
+	inode_put(table, root);
+	/* Whoever has the first handle now, it is not the root. */
+	other = inode_find(table, &first, &attr);
+	assert(other && other != root && inode_table_count(table) == 2);
+	assert(inode_get(table, INODE_ROOT) == root);
+	inode_table_free(table);
+}
+
 /* ---- handles ----------------------------------------------------------------------------- */
 
 /* A handle that is known under one fileid and type is found with another. */
@@ -123,7 +152,7 @@ static void test_find(const struct find_row *row)
 
 	first = inode_find(table, &fh, &attr);
 	assert(first && first->fileid == 5 && first->fsid == 7 && S_ISREG(first->type));
-	assert(fhandle_equal(&first->fh, &fh) && !first->has_attr);
+	assert(fhandle_equal(inode_fh(first), &fh) && !first->has_attr);
 	nodeid = inode_nodeid(first);
 	fh.len = row->len;
 	attr = file_attr(row->fileid, row->type);
@@ -414,7 +443,7 @@ static struct inode *stress_find(struct stress *stress, uint64_t k, uint64_t ran
 	struct attr attr = file_attr(random % 64 ? k : k + 1000, S_IFREG);
 	struct inode *inode = inode_find(stress->table, &fh, &attr);
 
-	assert(inode && inode->fileid == attr.fileid && fhandle_equal(&inode->fh, &fh));
+	assert(inode && inode->fileid == attr.fileid && fhandle_equal(inode_fh(inode), &fh));
 	mutex_lock(&inode->lock);
 	assert(!inode->attr.fileid || inode->attr.fileid == attr.fileid);
 	inode->attr.fileid = attr.fileid;
@@ -493,6 +522,7 @@ static void test_threads(void)
 int main(void)
 {
 	test_root();
+	test_set_root();
 	for (unsigned int i = 0; i < ARRAY_SIZE(finds); i++) {
 		printf("%s\n", finds[i].what);
 		test_find(&finds[i]);
