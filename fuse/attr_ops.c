@@ -76,17 +76,16 @@ void attr_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi UNUS
 static void setattr_done(struct request *request, int error)
 {
 	struct fs *fs = request->fs;
-	struct wcc wcc = { 0 };
+	const struct wcc *wcc = &request->replay.got.wcc;
 
 	if (request->op.setattr.set.set & SET_SIZE)
-		wback_truncated(fs, request->inode, &request->call, request->op.setattr.set.size);
-	if (!error)
-		error = request_decoded(request, nfs3_setattr_decode(&request->call, &wcc));
-	attr_apply_own(&fs->attr_policy, request->inode, &wcc, request->stamp, fs_now_ns());
+		wback_truncated(fs, request->inode, replay_may_follow(request),
+				request->op.setattr.set.size);
+	attr_apply_own(&fs->attr_policy, request->inode, wcc, request->stamp, fs_now_ns());
 	attr_change_end(request->inode);
 	if (error)
 		request_reply_err(request, error);
-	else if (wcc.after.valid)
+	else if (wcc->after.valid)
 		request_reply_attr(request);
 	else
 		send_getattr(request);
@@ -95,13 +94,16 @@ static void setattr_done(struct request *request, int error)
 static void send_setattr(struct request *request)
 {
 	const struct setattr *set = &request->op.setattr.set;
-	int error = nfs3_setattr_encode(request_call(request), &request->cred,
-					inode_fh(request->inode), set, NULL);
 
 	if (set->set & SET_SIZE)
 		wback_truncating(request->fs, request->inode, set->size);
 	attr_change_begin(request->inode);
-	request_send(request, error, setattr_done);
+	replay_send(request, &(struct replay){
+		.op = REPLAY_SETATTR,
+		.file = request->inode,
+		.set = request->op.setattr.set,
+		.done = setattr_done,
+	});
 }
 
 static void flushed_for_setattr(struct wback_wait *wait, int error)

@@ -130,6 +130,7 @@ static int probe_fsinfo(struct fs *fs, struct export_probe *probe, bool negotiat
 	fs->wsize = transfer_size(options->wsize, info.wtpref, info.wtmax);
 	if (!negotiated)
 		fs->max_write = max_write(fs->wsize);
+	fs->can_settime = info.can_settime;
 	return 0;
 }
 

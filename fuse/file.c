@@ -182,12 +182,10 @@ static void truncated(struct request *request, int error)
 {
 	struct fs *fs = request->fs;
 	struct inode *inode = request->op.open.inode;
-	struct wcc wcc = { 0 };
 
-	wback_truncated(fs, inode, &request->call, 0);
-	if (!error)
-		error = request_decoded(request, nfs3_setattr_decode(&request->call, &wcc));
-	attr_apply_own(&fs->attr_policy, inode, &wcc, request->stamp, fs_now_ns());
+	wback_truncated(fs, inode, replay_may_follow(request), 0);
+	attr_apply_own(&fs->attr_policy, inode, &request->replay.got.wcc, request->stamp,
+		       fs_now_ns());
 	attr_change_end(inode);
 	if (error)
 		open_failed(request, error);
@@ -199,14 +197,16 @@ static void send_truncate(struct request *request)
 {
 	struct setattr empty = { .set = SET_SIZE };
 	struct inode *inode = request->op.open.inode;
-	int error;
 
 	attr_drop_privs(inode, &request->cred, &empty);
-	error = nfs3_setattr_encode(request_call(request), &request->cred, inode_fh(inode), &empty, NULL);
-
 	wback_truncating(request->fs, inode, 0);
 	attr_change_begin(inode);
-	request_send(request, error, truncated);
+	replay_send(request, &(struct replay){
+		.op = REPLAY_SETATTR,
+		.file = inode,
+		.set = empty,
+		.done = truncated,
+	});
 }
 
 static void flushed_for_truncate(struct wback_wait *wait, int error)

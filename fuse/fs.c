@@ -93,6 +93,7 @@ int fs_init(struct fs *fs, const struct options *options, struct pool *pool,
 	fs->mounted_ns = now.tv_sec * NS_PER_S + now.tv_nsec;
 	mutex_init(&fs->statvfs_lock);
 	set_attr_policy(fs);
+	replay_memory_init(&fs->replay);
 	error = inode_table_new(root_fh, &fs->inodes, &fs->root);
 	if (error)
 		return error;

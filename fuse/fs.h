@@ -18,6 +18,7 @@
 #include "attr.h"
 #include "inode.h"
 #include "options.h"
+#include "replay.h"
 
 struct absent;
 struct devs;
@@ -50,6 +51,8 @@ struct fs {
 	uint32_t rsize, wsize, readdirsize; /* bytes per READ, WRITE, READDIR(PLUS) reply */
 	uint32_t max_write;             /* the largest FUSE WRITE, as negotiated */
 	uint32_t name_max;
+	bool can_settime;               /* FSINFO: files take the times given */
+	struct replay_memory replay;
 
 	int root_stale_fd;              /* eventfd, the main thread's: look for the root again */
 	_Atomic(int64_t) root_asked_ns; /* when that was last asked for; 0: never */

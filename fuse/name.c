@@ -404,8 +404,7 @@ static void create_done(struct request *request, int error)
 	struct nfs3_object *object = &request->op.create.object;
 	bool exclusive = request->op.create.mode == NFS3_EXCLUSIVE;
 
-	if (!error)
-		error = request_decoded(request, nfs3_create_decode(&request->call, object));
+	*object = request->replay.got.object;
 	apply_dir(request, request->inode, &object->dir);
 	if (error == -EOPNOTSUPP && exclusive) {
 		request->op.create.mode = NFS3_GUARDED;
@@ -424,11 +423,15 @@ static void create_done(struct request *request, int error)
 
 static void send_create(struct request *request)
 {
-	request_send(request,
-		     nfs3_create_encode(request_call(request), &request->cred, inode_fh(request->inode),
-					request->name, request->op.create.mode,
-					&request->op.create.set, request->op.create.verf),
-		     create_done);
+	replay_send(request, &(struct replay){
+		.op = REPLAY_CREATE,
+		.dir = request->inode,
+		.name = request->name,
+		.mode = request->op.create.mode,
+		.verf = request->op.create.verf,
+		.set = request->op.create.set,
+		.done = create_done,
+	});
 }
 
 static struct request *make_request(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
@@ -474,14 +477,19 @@ void name_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode
 
 	if (!request)
 		return;
-	if (S_ISREG(mode))
+	if (S_ISREG(mode)) {
 		send_create(request);
-	else
-		request_send(request,
-			     nfs3_mknod_encode(request_call(request), &request->cred,
-					       inode_fh(request->inode), name, mode & S_IFMT, rdev,
-					       &request->op.create.set),
-			     create_done);
+		return;
+	}
+	replay_send(request, &(struct replay){
+		.op = REPLAY_MKNOD,
+		.dir = request->inode,
+		.name = request->name,
+		.type = mode & S_IFMT,
+		.rdev = rdev,
+		.set = request->op.create.set,
+		.done = create_done,
+	});
 }
 
 void name_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
@@ -490,31 +498,35 @@ void name_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode
 
 	if (!request)
 		return;
-	request_send(request,
-		     nfs3_mkdir_encode(request_call(request), &request->cred, inode_fh(request->inode),
-				       name, &request->op.create.set),
-		     create_done);
+	replay_send(request, &(struct replay){
+		.op = REPLAY_MKDIR,
+		.dir = request->inode,
+		.name = request->name,
+		.set = request->op.create.set,
+		.done = create_done,
+	});
 }
 
 void name_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
 {
 	struct request *request = make_request(req, parent, name, 0777);
-	struct call *call;
+	size_t size = strlen(target) + 1;
 
 	if (!request)
 		return;
-	request->large_head = malloc(CALL_HEAD_LARGE);
+	request->large_head = malloc(CALL_HEAD_LARGE + size);
 	if (!request->large_head) {
 		request_reply_err(request, -ENOMEM);
 		return;
 	}
-	call = request_call(request);
-	call->head = request->large_head;
-	call->head_size = CALL_HEAD_LARGE;
-	request_send(request,
-		     nfs3_symlink_encode(call, &request->cred, inode_fh(request->inode), name, target,
-					 &request->op.create.set),
-		     create_done);
+	replay_send(request, &(struct replay){
+		.op = REPLAY_SYMLINK,
+		.dir = request->inode,
+		.name = request->name,
+		.target = memcpy((char *)request->large_head + CALL_HEAD_LARGE, target, size),
+		.set = request->op.create.set,
+		.done = create_done,
+	});
 }
 
 /* ---- LINK -------------------------------------------------------------------------------- */
@@ -537,25 +549,23 @@ static void link_attr_done(struct request *request, int error)
 static void link_done(struct request *request, int error)
 {
 	struct fs *fs = request->fs;
-	struct nfs3_link link = { 0 };
+	const struct nfs3_link *link = &request->replay.got.link;
 
-	if (!error)
-		error = request_decoded(request, nfs3_link_decode(&request->call, &link));
-	apply_dir(request, request->inode, &link.dir);
+	apply_dir(request, request->inode, &link->dir);
 	attr_expire(request->other);
 	if (error) {
 		request_reply_err(request, error);
 		return;
 	}
 	learn_name(request, request->other);
-	if (!link.attr.valid) {
+	if (!link->attr.valid) {
 		request_send(request,
 			     nfs3_getattr_encode(request_call(request), &request->cred,
 						 inode_fh(request->other)),
 			     link_attr_done);
 		return;
 	}
-	attr_apply(&fs->attr_policy, request->other, &link.attr.attr, request->stamp, fs_now_ns());
+	attr_apply(&fs->attr_policy, request->other, &link->attr.attr, request->stamp, fs_now_ns());
 	request_reply_entry(request, inode_ref(request->other));
 }
 
@@ -567,8 +577,11 @@ void name_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const char
 		return;
 	request_groups(request);
 	attr_expect_ctime(request->other);
-	request_send(request,
-		     nfs3_link_encode(request_call(request), &request->cred, inode_fh(request->other),
-				      inode_fh(request->inode), new_name),
-		     link_done);
+	replay_send(request, &(struct replay){
+		.op = REPLAY_LINK,
+		.dir = request->inode,
+		.name = request->name,
+		.file = request->other,
+		.done = link_done,
+	});
 }

@@ -134,8 +134,9 @@ int nfs3_getattr_encode(struct call *call, const struct cred *cred, const struct
 	return end(call, &zdr, zdr_GETATTR3args(&zdr, &args));
 }
 
-/* Twice gives what once gives, but a copy that arrives late would undo a newer SETATTR or WRITE:
- * the class of WRITE. A guarded one that was executed unseen ends with NOT_SYNC. */
+/* Twice gives what once gives, but a copy that arrives late would undo a newer SETATTR or WRITE: the
+ * class of WRITE. A size takes data away and puts zeros there: whether that has been done is looked
+ * into first (replay.h), and a guarded one that was executed unseen ends with NOT_SYNC. */
 int nfs3_setattr_encode(struct call *call, const struct cred *cred, const struct fhandle *fh,
 			const struct setattr *set, const struct timespec *guard)
 {
@@ -146,7 +147,8 @@ int nfs3_setattr_encode(struct call *call, const struct cred *cred, const struct
 		args.guard.check = 1;
 		args.guard.sattrguard3_u.obj_ctime = to_time(*guard);
 	}
-	begin(call, cred, NFS3_SETATTR, CALL_WRITE, MAX_STATUS + MAX_WCC, &zdr);
+	begin(call, cred, NFS3_SETATTR, set->set & SET_SIZE ? CALL_OTHER : CALL_WRITE,
+	      MAX_STATUS + MAX_WCC, &zdr);
 	return end(call, &zdr, zdr_SETATTR3args(&zdr, &args));
 }
 

@@ -104,39 +104,41 @@ static enum silly_choice begin_victim(struct request *request, struct inode *dir
 
 static void remove_done(struct request *request, int error)
 {
-	struct wcc dir = { 0 };
-
-	if (!error)
-		error = request_decoded(request, nfs3_remove_decode(&request->call, &dir));
-	apply_dir(request, request->inode, &dir);
+	apply_dir(request, request->inode, &request->replay.got.wcc);
 	if (!error || error == -ENOENT)
 		names_drop(request->fs->names, request->inode, request->name);
 	finish(request, error);
 }
 
+/* The victim is now dir/name, or may be. */
+static void hidden(struct request *request, struct inode *dir, const char *name, int error)
+{
+	if (!error || replay_is_unknown(request))
+		silly_set(request->fs, request->op.remove.victim, dir, name, &request->cred,
+			  !error);
+}
+
 static void hidden_by_rename(struct request *request, int error)
 {
-	struct fs *fs = request->fs;
-	struct nfs3_rename rename = { 0 };
-
+	apply_dir(request, request->inode, &request->replay.got.rename.to);
 	if (!error)
-		error = request_decoded(request, nfs3_rename_decode(&request->call, &rename));
-	apply_dir(request, request->inode, &rename.to);
-	if (!error) {
-		names_drop(fs->names, request->inode, request->name);
-		silly_set(fs, request->op.remove.victim, request->inode, request->new_name,
-			  &request->cred);
-	}
+		names_drop(request->fs->names, request->inode, request->name);
+	hidden(request, request->inode, request->new_name, error);
 	finish(request, error);
 }
 
 static void hide_by_rename(struct request *request)
 {
 	silly_name(request->op.remove.victim, request->new_name);
-	request_send(request,
-		     nfs3_rename_encode(request_call(request), &request->cred, inode_fh(request->inode),
-					request->name, inode_fh(request->inode), request->new_name),
-		     hidden_by_rename);
+	replay_send(request, &(struct replay){
+		.op = REPLAY_RENAME,
+		.dir = request->inode,
+		.name = request->name,
+		.to_dir = request->inode,
+		.to_name = request->new_name,
+		.file = request->op.remove.victim,
+		.done = hidden_by_rename,
+	});
 }
 
 static void unlink_victim(struct request *request)
@@ -149,10 +151,13 @@ static void unlink_victim(struct request *request)
 		hide_by_rename(request);
 		break;
 	case SILLY_REMOVE:
-		request_send(request,
-			     nfs3_remove_encode(request_call(request), &request->cred,
-						inode_fh(request->inode), request->name),
-			     remove_done);
+		replay_send(request, &(struct replay){
+			.op = REPLAY_REMOVE,
+			.dir = request->inode,
+			.name = request->name,
+			.file = request->op.remove.victim,
+			.done = remove_done,
+		});
 		break;
 	}
 }
@@ -171,19 +176,22 @@ static void rmdir_done(struct request *request, int error);
 
 static void send_rmdir(struct request *request, int64_t delay_ns)
 {
-	request_send_after(request,
-			   nfs3_rmdir_encode(request_call(request), &request->cred,
-					     inode_fh(request->inode), request->name),
-			   rmdir_done, delay_ns);
+	replay_send(request, &(struct replay){
+		.op = REPLAY_RMDIR,
+		.dir = request->inode,
+		.name = request->name,
+		.file = request->op.remove.victim,
+		.delay_ns = delay_ns,
+		.done = rmdir_done,
+	});
 }
 
 /* RELEASE comes some time after close(2) has returned, and with it the end of a hidden name. */
 static void rmdir_done(struct request *request, int error)
 {
 	struct inode *victim = request->op.remove.victim;
-	bool not_empty = !error && nfs3_error_of(&request->call) == -ENOTEMPTY;
 
-	if (not_empty && victim && silly_in_dir(victim) &&
+	if (error == -ENOTEMPTY && victim && silly_in_dir(victim) &&
 	    request->op.remove.n_tries++ < RMDIR_TRIES && !request_answered(request))
 		send_rmdir(request, RMDIR_PAUSE_NS);
 	else
@@ -240,13 +248,11 @@ static void move_name(struct request *request)
 
 static void rename_done(struct request *request, int error)
 {
-	struct nfs3_rename rename = { 0 };
+	const struct nfs3_rename *rename = &request->replay.got.rename;
 
-	if (!error)
-		error = request_decoded(request, nfs3_rename_decode(&request->call, &rename));
-	apply_dir(request, request->inode, &rename.from);
+	apply_dir(request, request->inode, &rename->from);
 	if (request->other != request->inode)
-		apply_dir(request, request->other, &rename.to);
+		apply_dir(request, request->other, &rename->to);
 	if (!error)
 		move_name(request);
 	finish(request, error);
@@ -254,48 +260,52 @@ static void rename_done(struct request *request, int error)
 
 static void send_rename(struct request *request)
 {
-	request_send(request,
-		     nfs3_rename_encode(request_call(request), &request->cred, inode_fh(request->inode),
-					request->name, inode_fh(request->other), request->new_name),
-		     rename_done);
+	replay_send(request, &(struct replay){
+		.op = REPLAY_RENAME,
+		.dir = request->inode,
+		.name = request->name,
+		.to_dir = request->other,
+		.to_name = request->new_name,
+		.file = request->op.remove.source,
+		.done = rename_done,
+	});
+}
+
+static void target_hidden(struct request *request, int error)
+{
+	hidden(request, request->other, request->op.remove.hidden, error);
+	if (error)
+		finish(request, error);
+	else
+		send_rename(request);
 }
 
 static void target_renamed(struct request *request, int error)
 {
-	struct nfs3_rename rename = { 0 };
+	apply_dir(request, request->other, &request->replay.got.rename.to);
+	target_hidden(request, error);
+}
 
-	if (!error)
-		error = request_decoded(request, nfs3_rename_decode(&request->call, &rename));
-	apply_dir(request, request->other, &rename.to);
-	if (error) {
-		finish(request, error);
-		return;
-	}
-	silly_set(request->fs, request->op.remove.victim, request->other,
-		  request->op.remove.hidden, &request->cred);
-	send_rename(request);
+static void hide_target_by_rename(struct request *request)
+{
+	replay_send(request, &(struct replay){
+		.op = REPLAY_RENAME,
+		.dir = request->other,
+		.name = request->new_name,
+		.to_dir = request->other,
+		.to_name = request->op.remove.hidden,
+		.file = request->op.remove.victim,
+		.done = target_renamed,
+	});
 }
 
 static void target_linked(struct request *request, int error)
 {
-	struct nfs3_link link = { 0 };
-
-	if (!error)
-		error = request_decoded(request, nfs3_link_decode(&request->call, &link));
-	apply_dir(request, request->other, &link.dir);
-	if (error == -EOPNOTSUPP || error == -EPERM || error == -EMLINK) {
-		request_send(request,
-			     nfs3_rename_encode(request_call(request), &request->cred,
-						inode_fh(request->other), request->new_name,
-						inode_fh(request->other), request->op.remove.hidden),
-			     target_renamed);
-	} else if (error) {
-		finish(request, error);
-	} else {
-		silly_set(request->fs, request->op.remove.victim, request->other,
-			  request->op.remove.hidden, &request->cred);
-		send_rename(request);
-	}
+	apply_dir(request, request->other, &request->replay.got.link.dir);
+	if (error == -EOPNOTSUPP || error == -EPERM || error == -EMLINK)
+		hide_target_by_rename(request);
+	else
+		target_hidden(request, error);
 }
 
 static void hide_target(struct request *request)
@@ -303,10 +313,13 @@ static void hide_target(struct request *request)
 	struct inode *victim = request->op.remove.victim;
 
 	silly_name(victim, request->op.remove.hidden);
-	request_send(request,
-		     nfs3_link_encode(request_call(request), &request->cred, inode_fh(victim),
-				      inode_fh(request->other), request->op.remove.hidden),
-		     target_linked);
+	replay_send(request, &(struct replay){
+		.op = REPLAY_LINK,
+		.dir = request->other,
+		.name = request->op.remove.hidden,
+		.file = victim,
+		.done = target_linked,
+	});
 }
 
 static void rename_over(struct request *request)

@@ -40,6 +40,7 @@
 #include "fs.h"
 #include "inode.h"
 #include "nfs3.h"
+#include "replay.h"
 #include "wback_wait.h"
 
 struct request;
@@ -55,7 +56,7 @@ struct request {
 	struct fs *fs;
 	struct call call;
 	uint32_t head[CALL_HEAD_SMALL / 4];
-	void *large_head;          /* for SYMLINK; freed with the request */
+	void *large_head;          /* for SYMLINK, the target behind it; freed with the request */
 	request_done *done;
 	unsigned int n_jukebox;    /* tries of the present call */
 	struct cred cred;          /* caller's uid and gid; groups by request_groups() */
@@ -68,6 +69,8 @@ struct request {
 	struct inode *other;       /* a second one (new parent, child), pinned; NULL */
 	char name[NFS3_NAME_MAX + 1];     /* copies of the request's names, for later steps */
 	char new_name[NFS3_NAME_MAX + 1];
+
+	struct replay replay;      /* the present call, if it must not happen twice */
 
 	SLIST_ENTRY(request) waiting_link; /* in inode->opens_waiting */
 	struct wback_wait wait;    /* for written data to become stable */
@@ -160,7 +163,8 @@ bool request_set_new_name(struct request *request, const char *name);
 
 /* request_call - ready the call for the next encode: initialised, its head buffer set. */
 struct call *request_call(struct request *request);
-/* request_send - submit what was encoded; done follows, once, on some loop, also when the server is
+/* What must not happen twice is sent by replay_send() (replay.h) instead.
+ * request_send - submit what was encoded; done follows, once, on some loop, also when the server is
  * down (but never from within). Retries JUKEBOX by itself inside the deadline. encode_error: what
  * the encoder returned; if not 0, done gets it. */
 void request_send(struct request *request, int encode_error, request_done *done);

@@ -27,6 +27,11 @@ static bool is_hidden_name(const struct silly *silly, const struct inode *dir, c
 	return silly && silly->parent == dir && !strcmp(silly->name, name);
 }
 
+static bool is_hidden(const struct silly *silly)
+{
+	return silly && silly->sure;
+}
+
 enum silly_choice silly_begin(struct inode *inode, const struct inode *dir, const char *name)
 {
 	bool other_names = has_other_names(inode);
@@ -35,7 +40,8 @@ enum silly_choice silly_begin(struct inode *inode, const struct inode *dir, cons
 	mutex_lock(&inode->lock);
 	if (is_hidden_name(inode->silly, dir, name))
 		choice = SILLY_BUSY;
-	else if (inode->n_open > 0 && !inode->silly && !other_names && !S_ISDIR(inode->type))
+	else if (inode->n_open > 0 && !is_hidden(inode->silly) && !other_names &&
+		 !S_ISDIR(inode->type))
 		choice = SILLY_HIDE;
 	else
 		choice = SILLY_REMOVE;
@@ -94,7 +100,7 @@ unsigned int silly_hides(struct inode *inode)
 	unsigned int hides;
 
 	mutex_lock(&inode->lock);
-	hides = inode->silly ? 1 : 0;
+	hides = is_hidden(inode->silly) ? 1 : 0;
 	mutex_unlock(&inode->lock);
 	return hides;
 }
@@ -127,7 +133,7 @@ bool silly_in_dir(struct inode *dir)
 }
 
 void silly_set(struct fs *fs, struct inode *inode, struct inode *parent, const char *name,
-	       const struct cred *cred)
+	       const struct cred *cred, bool sure)
 {
 	struct silly *silly = malloc(sizeof(*silly));
 	struct silly *old;
@@ -136,7 +142,7 @@ void silly_set(struct fs *fs, struct inode *inode, struct inode *parent, const c
 		log_warn(MSG_NONE, "no memory: '%s' will not be removed", name);
 		return;
 	}
-	*silly = (struct silly){ .parent = inode_ref(parent), .cred = *cred };
+	*silly = (struct silly){ .parent = inode_ref(parent), .cred = *cred, .sure = sure };
 	snprintf(silly->name, sizeof(silly->name), "%s", name);
 	count_hidden(parent, 1);
 	mutex_lock(&inode->lock);
@@ -168,11 +174,9 @@ static struct silly *take(struct inode *inode)
 static void removed(struct request *request, int error)
 {
 	struct fs *fs = request->fs;
-	struct wcc dir = { 0 };
 
-	if (!error)
-		error = request_decoded(request, nfs3_remove_decode(&request->call, &dir));
-	attr_apply_own(&fs->attr_policy, request->other, &dir, request->stamp, fs_now_ns());
+	attr_apply_own(&fs->attr_policy, request->other, &request->replay.got.wcc, request->stamp,
+		       fs_now_ns());
 	count_hidden(request->other, -1);
 	if (error && error != -ENOENT)
 		log_info(MSG_NONE, "the hidden name '%s' of a removed file stays behind: error %d",
@@ -185,7 +189,6 @@ static void removed(struct request *request, int error)
 void silly_release(struct request *request, struct inode *inode, int release_error)
 {
 	struct silly *silly = take(inode);
-	int error;
 
 	if (!silly) {
 		request_reply_err(request, release_error);
@@ -197,10 +200,15 @@ void silly_release(struct request *request, struct inode *inode, int release_err
 	inode_put(request->fs->inodes, request->other);
 	request->other = silly->parent; /* its pin is now the request's */
 	snprintf(request->name, sizeof(request->name), "%s", silly->name);
-	error = nfs3_remove_encode(request_call(request), &silly->cred, inode_fh(silly->parent),
-				   silly->name);
+	request->cred = silly->cred;
 	free(silly);
-	request_send(request, error, removed);
+	replay_send(request, &(struct replay){
+		.op = REPLAY_REMOVE,
+		.dir = request->other,
+		.name = request->name,
+		.file = inode,
+		.done = removed,
+	});
 }
 
 struct removal {

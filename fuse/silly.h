@@ -12,6 +12,7 @@
 struct silly {
 	struct inode *parent; /* pinned */
 	struct cred cred;     /* of whoever removed it */
+	bool sure;            /* see silly_set() */
 	char name[40];
 };
 
@@ -32,9 +33,11 @@ void silly_let_go(struct inode *inode);
 bool silly_wait_open(struct inode *inode, struct request *request);
 /* silly_name - a new hidden name for it. */
 void silly_name(const struct inode *inode, char name[40]);
-/* silly_set - it is now parent/name only. Without memory it will stay behind, which is logged. */
+/* silly_set - it is now parent/name only. Without memory it will stay behind, which is logged. Not
+ * sure: the call that was to hide it has an unknown outcome; then the hidden name is removed at the
+ * last close, should it exist, and in all else the file counts as not hidden. */
 void silly_set(struct fs *fs, struct inode *inode, struct inode *parent, const char *name,
-	       const struct cred *cred);
+	       const struct cred *cred, bool sure);
 /* silly_hides - by how much the link count of the inode is to be told smaller: 1 or 0. */
 unsigned int silly_hides(struct inode *inode);
 /* silly_release - the inode's last open file has been let go of: remove the hidden name if there is

@@ -266,13 +266,13 @@ void wback_truncating(struct fs *fs, struct inode *inode, uint64_t size)
 	mutex_unlock(&wback->lock);
 }
 
-void wback_truncated(struct fs *fs, struct inode *inode, const struct call *call, uint64_t size)
+void wback_truncated(struct fs *fs, struct inode *inode, bool may_follow, uint64_t size)
 {
 	struct wback *wback = wback_get(fs, inode);
 
 	if (!wback)
 		return;
-	if (wback_is_stale_possible(call))
+	if (may_follow)
 		wback_isolate(wback, size, UINT64_MAX);
 	mutex_lock(&wback->lock);
 	wback_lists_cut_done(&wback->lists);

@@ -57,9 +57,10 @@ bool wback_flush_from(struct inode *inode, struct wback_wait *wait, uint64_t siz
 
 /* wback_truncating - a SETATTR of size is sent: WRITEs behind it and other truncations wait. Usually
  * the kernel sees to that, but not when its process was killed.
- * wback_truncated - it has ended; before it is answered. */
+ * wback_truncated - it has ended; before it is answered. may_follow: the server may still execute a
+ * copy of it. */
 void wback_truncating(struct fs *fs, struct inode *inode, uint64_t size);
-void wback_truncated(struct fs *fs, struct inode *inode, const struct call *call, uint64_t size);
+void wback_truncated(struct fs *fs, struct inode *inode, bool may_follow, uint64_t size);
 
 /* wback_bytes - held of the inode now: written, and not known to be stable. */
 uint64_t wback_bytes(struct inode *inode);

@@ -23,7 +23,7 @@ from support import KIB, MIB, errno_of, libc, opened, pattern, same, write_all
 DEADLINE = 2  # seconds, of SHORT
 SHORT = f"timeo={DEADLINE * 5},retrans=1,detect=1"
 LOUD = r"not responding|timed out|given up|gave up"
-LOST = re.compile(r"(\d+) bytes of file (\d+) \('(.*)'\) are lost: .*")
+LOST = re.compile(r"(\d+) bytes of file (\d+) \((.*)\) are lost: .*")
 RDWR, WRONLY, CREAT = os.O_RDWR, os.O_WRONLY, os.O_CREAT
 BLOCK = 4096
 

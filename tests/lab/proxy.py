@@ -592,10 +592,11 @@ def close(sock, how):
 
 class Proxy:
     """Stands in for a Ganesha wherever nfs_port, mnt_port, connect_host and exports are asked for.
-    Only NFS goes through it; MOUNT and portmap do not."""
+    Only NFS goes through it; MOUNT and portmap do not. forgetful: it does not keep the clients' source
+    ports, so that the server's duplicate request cache recognises nothing from another connection."""
 
-    def __init__(self, server, host="127.0.0.1"):
-        self.server, self.host = server, host
+    def __init__(self, server, host="127.0.0.1", forgetful=False):
+        self.server, self.host, self.forgetful = server, host, forgetful
         self.nfs_port, self.mnt_port, self.exports = free_port(), server.mnt_port, server.exports
         self.lock = threading.Lock()
         self.rules, self.calls, self._links = [], collections.deque(maxlen=200_000), []
@@ -726,7 +727,7 @@ class Proxy:
 
     def _dial(self, port):
         """To the server, from the client's own source port if that can be had."""
-        for source in (port, 0):
+        for source in (0,) if self.forgetful else (port, 0):
             sock = socket.socket(socket.AF_INET6 if ":" in self.server.connect_host
                                  else socket.AF_INET)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

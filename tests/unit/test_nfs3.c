@@ -832,6 +832,13 @@ static int encode_setattr(struct call *call)
 	return nfs3_setattr_encode(call, &full_cred, &big_fh, &set_all, &set_all.mtime);
 }
 
+static int encode_setattr_mode(struct call *call)
+{
+	static const struct setattr set = { .set = SET_MODE, .mode = 0640 };
+
+	return nfs3_setattr_encode(call, &full_cred, &big_fh, &set, NULL);
+}
+
 static int encode_lookup(struct call *call)
 {
 	return nfs3_lookup_encode(call, &full_cred, &big_fh, name255);
@@ -953,7 +960,9 @@ static const struct encode_row {
 	uint32_t head; /* size of the buffer that must do */
 } encodes[] = {
 	{ "GETATTR", encode_getattr, 1, 68, CALL_IDEMPOTENT, CALL_SMALL, CALL_HEAD_SMALL },
-	{ "SETATTR", encode_setattr, 2, 68 + 60 + 12, CALL_WRITE, CALL_SMALL, CALL_HEAD_SMALL },
+	{ "SETATTR of a size", encode_setattr, 2, 68 + 60 + 12, CALL_OTHER, CALL_SMALL,
+	  CALL_HEAD_SMALL },
+	{ "SETATTR", encode_setattr_mode, 2, 68 + 28 + 4, CALL_WRITE, CALL_SMALL, CALL_HEAD_SMALL },
 	{ "LOOKUP", encode_lookup, 3, 328, CALL_IDEMPOTENT, CALL_SMALL, CALL_HEAD_SMALL },
 	{ "ACCESS", encode_access, 4, 72, CALL_IDEMPOTENT, CALL_SMALL, CALL_HEAD_SMALL },
 	{ "READLINK", encode_readlink, 5, 68, CALL_IDEMPOTENT, CALL_SMALL, CALL_HEAD_SMALL },
