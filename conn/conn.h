@@ -41,9 +41,12 @@ struct cred {
 enum call_class {
 	CALL_IDEMPOTENT, /* sent again at once, elsewhere */
 	CALL_WRITE,      /* sent again once the old socket has been reset, so that no stale copy follows */
-	CALL_OTHER,      /* not idempotent: sent again to the server's duplicate request cache (the same
-			  * bytes from the same port), else may have been executed: -ETIMEDOUT and
-			  * `ambiguous` */
+	CALL_OTHER,      /* not idempotent, a second execution fails (EEXIST): sent again to the server's
+			  * duplicate request cache (the same bytes from the same port); else it may
+			  * have been executed: -ETIMEDOUT and `ambiguous` */
+	CALL_ONCE,       /* not idempotent, a second execution may do harm (REMOVE of a name that is in
+			  * use again): never sent again; when its connection is lost, or no answer
+			  * comes for timeo, -ETIMEDOUT and `ambiguous` */
 };
 
 /* Which queue a call waits in. */
@@ -254,6 +257,8 @@ void pool_submit_after(struct pool *pool, struct call *call, int64_t delay_ns);
 int pool_call_wait(struct pool *pool, struct call *call, uint8_t *copy, uint32_t size);
 
 enum server_state pool_server_state(const struct pool *pool);
+/* pool_silent_since_ns - since when the server, not SERVER_UP, has been silent; 0 if it is up. */
+int64_t pool_silent_since_ns(const struct pool *pool);
 
 /* One connection as status shows it. A snapshot; fields may be a few microseconds apart. */
 struct conn_info {

@@ -21,7 +21,7 @@
 #include "addr.h"
 #include "call.h"
 #include "loop.h"
-#include "pool.h"
+#include "pool_parts.h"
 #include "util.h"
 
 static const int64_t SYN_NS = 2 * NS_PER_S;     /* when the server is away, or for a replay */
@@ -109,7 +109,7 @@ static void keep_for_replay(struct connection *conn, struct call_list *calls, bo
 		next = TAILQ_NEXT(call, link);
 		if (policy_lost(call->class, call->n_sent || call->resent) != POLICY_AMBIGUOUS ||
 		    is_cancelled(call) || call->deadline_ns <= now_ns ||
-		    !policy_may_replay(now_ns - call->first_sent_ns, path_suspect,
+		    !policy_may_replay(call->class, now_ns - call->first_sent_ns, path_suspect,
 				       call->n_replays))
 			continue;
 		TAILQ_REMOVE(calls, call, link);
@@ -536,6 +536,7 @@ static void repeat_unanswered(struct connection *conn, int64_t now_ns)
 {
 	const struct pool_config *config = pool_config_of(conn->pool);
 	struct call_list elsewhere = TAILQ_HEAD_INITIALIZER(elsewhere);
+	struct call_list given_back = TAILQ_HEAD_INITIALIZER(given_back);
 	struct call *call, *next;
 
 	for (call = TAILQ_FIRST(&conn->sent); call; call = next) {
@@ -561,8 +562,16 @@ static void repeat_unanswered(struct connection *conn, int64_t now_ns)
 			transfer_unbind(conn, call);
 			TAILQ_INSERT_TAIL(&elsewhere, call, link);
 			break;
+		case POLICY_GIVE_BACK:
+			if (needs_reset(conn, call))
+				break; /* the connection is found out sooner or later */
+			transfer_unbind(conn, call);
+			call_fail(call, -ETIMEDOUT);
+			TAILQ_INSERT_TAIL(&given_back, call, link);
+			break;
 		}
 	}
+	queue_finish_all(conn->pool, &given_back, 0);
 	while ((call = TAILQ_FIRST(&elsewhere))) {
 		TAILQ_REMOVE(&elsewhere, call, link);
 		pool_repeat(conn->pool, call);

@@ -91,12 +91,13 @@ uint64_t policy_window(uint64_t rate, int64_t rtt_ns, uint32_t transfer_max, uin
 
 enum policy_fate policy_lost(enum call_class class, bool sent)
 {
-	return sent && class == CALL_OTHER ? POLICY_AMBIGUOUS : POLICY_RESEND;
+	return sent && (class == CALL_OTHER || class == CALL_ONCE) ? POLICY_AMBIGUOUS : POLICY_RESEND;
 }
 
-bool policy_may_replay(int64_t age_ns, bool path_suspect, unsigned int n_replays)
+bool policy_may_replay(enum call_class class, int64_t age_ns, bool path_suspect,
+		       unsigned int n_replays)
 {
-	return age_ns < REPLAY_AGE_NS && !path_suspect && n_replays < REPLAYS_MAX;
+	return class == CALL_OTHER && age_ns < REPLAY_AGE_NS && !path_suspect && n_replays < REPLAYS_MAX;
 }
 
 enum policy_repeat policy_repeat(const struct policy_unanswered *call)
@@ -110,6 +111,8 @@ enum policy_repeat policy_repeat(const struct policy_unanswered *call)
 			return POLICY_REPEAT_ELSEWHERE;
 		return POLICY_WAIT;
 	}
+	if (call->class == CALL_ONCE)
+		return timeo_ns && call->waited_ns >= timeo_ns ? POLICY_GIVE_BACK : POLICY_WAIT;
 	if (timeo_ns && call->n_repeats < retrans &&
 	    call->waited_ns >= timeo_ns * (1 + (int64_t)call->n_repeats))
 		return POLICY_REPEAT_HERE;

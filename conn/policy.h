@@ -50,14 +50,16 @@ enum policy_fate policy_lost(enum call_class class, bool sent);
 /* policy_may_replay - whether an ambiguous call is worth the same connection made anew (same ports, same
  * bytes; R2 a), for the server's duplicate request cache. age_ns: since it was first sent.
  * path_suspect: others answered while this path was silent. n_replays: done so before. */
-bool policy_may_replay(int64_t age_ns, bool path_suspect, unsigned int n_replays);
+bool policy_may_replay(enum call_class class, int64_t age_ns, bool path_suspect,
+		       unsigned int n_replays);
 
 /* policy_repeat - a call was sent for the n_repeats + 1st time at sent_ns and has no answer, though its
  * connection lives: what now? Metadata that may be executed twice goes to another connection after a
  * second, then four, then sixteen; everything else again on the same one after timeo, then two of
  * them ..., retrans times, where the server's duplicate request cache knows it. replayed: it has been
- * there before, and a server drops what it is still working on: after a second, then two ... */
-enum policy_repeat { POLICY_WAIT, POLICY_REPEAT_HERE, POLICY_REPEAT_ELSEWHERE };
+ * there before, and a server drops what it is still working on: after a second, then two ...
+ * CALL_ONCE is given back after timeo. */
+enum policy_repeat { POLICY_WAIT, POLICY_REPEAT_HERE, POLICY_REPEAT_ELSEWHERE, POLICY_GIVE_BACK };
 struct policy_unanswered {
 	enum call_class class;
 	enum call_size size;

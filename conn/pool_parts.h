@@ -37,6 +37,7 @@ struct pool {
 	_Atomic(bool) closing;
 	_Atomic(bool) stopped;     /* the loops, for good */
 	_Atomic(int) server;       /* enum server_state; written by server.c, under lock */
+	_Atomic(int64_t) silent_since_ns; /* 0: SERVER_UP */
 	_Atomic(unsigned int) n_up;
 	_Atomic(bool) suspicious;  /* an answer is overdue somewhere: idle connections are probed, too */
 

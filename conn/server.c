@@ -16,6 +16,11 @@ enum server_state pool_server_state(const struct pool *pool)
 	return (enum server_state)atomic_load_explicit(&pool->server, memory_order_acquire);
 }
 
+int64_t pool_silent_since_ns(const struct pool *pool)
+{
+	return atomic_load_explicit(&pool->silent_since_ns, memory_order_relaxed);
+}
+
 bool pool_is_suspicious(const struct pool *pool)
 {
 	return atomic_load_explicit(&pool->suspicious, memory_order_relaxed);
@@ -104,6 +109,8 @@ void server_update(struct pool *pool, int64_t now_ns)
 	pool->watch.silent_since_ns = signs.silent_since_ns;
 	changed = change(pool, old, new, &event, now_ns);
 	atomic_store(&pool->n_up, n_up);
+	atomic_store_explicit(&pool->silent_since_ns,
+			      new == SERVER_UP ? 0 : signs.silent_since_ns, memory_order_relaxed);
 	atomic_store_explicit(&pool->server, (int)new, memory_order_release);
 	atomic_store_explicit(&pool->suspicious,
 			      signs.owed_since_ns && now_ns - signs.owed_since_ns >= OVERDUE_NS,

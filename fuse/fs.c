@@ -20,6 +20,19 @@
 
 static const int64_t ROOT_AGAIN_NS = 30 * NS_PER_S;
 
+int64_t fs_deadline_ns(const struct fs *fs, int64_t start_ns)
+{
+	int64_t silent_ns = pool_silent_since_ns(fs->pool);
+	int64_t first_ns = silent_ns ? min_i64(silent_ns, start_ns) : start_ns;
+	int64_t deadline_ns = INT64_MAX;
+
+	if (fs->call_limit_ns != INT64_MAX)
+		deadline_ns = start_ns + fs->call_limit_ns;
+	if (fs->options->down != DOWN_HARD)
+		deadline_ns = min_i64(deadline_ns, first_ns + fs->options->soft_deadline_ns);
+	return deadline_ns;
+}
+
 void fs_cache_statvfs(struct fs *fs, const struct statvfs *st)
 {
 	mutex_lock(&fs->statvfs_lock);

@@ -106,14 +106,8 @@ static inline int64_t fs_now_ns(void)
 }
 
 /* fs_deadline_ns - for the calls of a request that began at start_ns: INT64_MAX when hard, unless the
- * kernel has a limit of its own. */
-static inline int64_t fs_deadline_ns(const struct fs *fs, int64_t start_ns)
-{
-	int64_t limit_ns = fs->call_limit_ns;
-
-	if (fs->options->down != DOWN_HARD)
-		limit_ns = min_i64(limit_ns, fs->options->soft_deadline_ns);
-	return limit_ns == INT64_MAX ? INT64_MAX : start_ns + limit_ns;
-}
+ * kernel has a limit of its own. While the server is silent all share the deadline of who asked
+ * first: a program that needs several calls does not wait for it again and again. */
+int64_t fs_deadline_ns(const struct fs *fs, int64_t start_ns);
 
 #endif

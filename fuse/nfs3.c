@@ -147,7 +147,7 @@ int nfs3_setattr_encode(struct call *call, const struct cred *cred, const struct
 		args.guard.check = 1;
 		args.guard.sattrguard3_u.obj_ctime = to_time(*guard);
 	}
-	begin(call, cred, NFS3_SETATTR, set->set & SET_SIZE ? CALL_OTHER : CALL_WRITE,
+	begin(call, cred, NFS3_SETATTR, set->set & SET_SIZE ? CALL_ONCE : CALL_WRITE,
 	      MAX_STATUS + MAX_WCC, &zdr);
 	return end(call, &zdr, zdr_SETATTR3args(&zdr, &args));
 }
@@ -340,7 +340,7 @@ int nfs3_remove_encode(struct call *call, const struct cred *cred, const struct 
 
 	if (error)
 		return error;
-	begin(call, cred, NFS3_REMOVE, CALL_OTHER, MAX_STATUS + MAX_WCC, &zdr);
+	begin(call, cred, NFS3_REMOVE, CALL_ONCE, MAX_STATUS + MAX_WCC, &zdr);
 	return end(call, &zdr, zdr_REMOVE3args(&zdr, &args));
 }
 
@@ -353,7 +353,7 @@ int nfs3_rmdir_encode(struct call *call, const struct cred *cred, const struct f
 
 	if (error)
 		return error;
-	begin(call, cred, NFS3_RMDIR, CALL_OTHER, MAX_STATUS + MAX_WCC, &zdr);
+	begin(call, cred, NFS3_RMDIR, CALL_ONCE, MAX_STATUS + MAX_WCC, &zdr);
 	return end(call, &zdr, zdr_RMDIR3args(&zdr, &args));
 }
 
@@ -368,7 +368,7 @@ int nfs3_rename_encode(struct call *call, const struct cred *cred, const struct 
 		error = to_dirop(to_dir, to, &args.to);
 	if (error)
 		return error;
-	begin(call, cred, NFS3_RENAME, CALL_OTHER, MAX_STATUS + 2 * MAX_WCC, &zdr);
+	begin(call, cred, NFS3_RENAME, CALL_ONCE, MAX_STATUS + 2 * MAX_WCC, &zdr);
 	return end(call, &zdr, zdr_RENAME3args(&zdr, &args));
 }
 

@@ -3,6 +3,9 @@
 Runs without fusenfs. A failure here explains failures everywhere else."""
 
 import os
+import socket
+import struct
+import threading
 import time
 
 import pytest
@@ -12,6 +15,7 @@ from lab.ganesha import (
     EVERYWHERE, Export, Ganesha, ServerFailed, run, run_in_netns, udp_works)
 from lab.mount import tcp_connections
 from lab.procs import CommandFailed, Stuck, as_user, run_bounded
+from lab.proxy import STATUS, Cut, Delay, Hold, Proxy, framed
 
 
 def status_of(func, *args, **kwargs):
@@ -218,3 +222,44 @@ def test_connections_are_listed(server, nfs):
     nfs.null()
     ports = [c.peer_port for c in tcp_connections(os.getpid())]
     assert server.nfs_port in ports
+
+
+@pytest.mark.parametrize("same_port", [True, False])
+def test_reply_cache_behind_the_proxy(server, same_port):
+    """A call that is repeated, byte by byte and from the same port, after its connection broke: the
+    server knows it, unless the proxy calls from another port each time."""
+    root = server.mnt(server.rw)
+    cred = rpc.u32(1) + rpc.opaque(bytes(20)) + bytes(8)
+    record = (struct.pack(">6I", 4711, 0, 2, *rpc.NFS, 9) + cred
+              + rpc.opaque(root) + rpc.opaque("d") + rpc.sattr(mode=0o755))
+    with Proxy(server, same_port=same_port) as proxy:
+        cut = proxy.on("MKDIR", Cut("executed"), times=1)
+        with socket.socket() as first:
+            first.connect((proxy.host, proxy.nfs_port))
+            port = first.getsockname()[1]
+            first.sendall(framed(record))
+            with pytest.raises(ConnectionResetError):
+                first.recv(1)
+        assert cut.hits == 1 and (server.rw / "d").is_dir()
+        with socket.socket() as second:
+            second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            second.bind(("127.0.0.1", port))
+            second.connect((proxy.host, proxy.nfs_port))
+            second.settimeout(20)
+            second.sendall(framed(record))
+            reply = second.recv(65536)
+        assert rpc.Reader(reply[28:]).u32() == (0 if same_port else STATUS["EXIST"])
+
+
+@pytest.mark.parametrize("action", [Delay(.1, "call"), Hold("call")], ids=["Delay", "Hold"])
+def test_held_call_is_forwarded_whole(server, action):
+    """Also its payload, which the proxy's history does not keep."""
+    root, data = server.mnt(server.rw), os.urandom(100_000)
+    with Proxy(server) as proxy, rpc.Nfs(proxy.host, proxy.nfs_port) as client:
+        handle = client.create(root, "f")
+        rule = proxy.on("WRITE", action)
+        timer = threading.Timer(.1, rule.end)
+        timer.start()
+        assert client.write(handle, 0, data)[0] == len(data)
+        timer.join()
+    assert (server.rw / "f").read_bytes() == data

@@ -31,7 +31,7 @@ FAULTS = {
 def served(server, mount, count=1):
     """Proxies behind which a call that comes again, on another connection, is a new one."""
     with contextlib.ExitStack() as stack:
-        made = [stack.enter_context(Proxy(server, forgetful=True)) for _ in range(count)]
+        made = [stack.enter_context(Proxy(server, same_port=False)) for _ in range(count)]
         yield made
         for proxy in made:
             proxy.clear()
@@ -466,6 +466,7 @@ def test_outcome_unknown(mount, proxy, name):
     assert 3 < time.monotonic() - start < 7
     assert m.log().count(OUTCOME_UNKNOWN) == 1
     back(proxy)
+    wait_for(lambda: errno_of(os.listdir, m.path) == 0, 5, "the server")
     wait_for(lambda: tree(m.path) == tree(m.server_path), 10, "the truth")
 
 

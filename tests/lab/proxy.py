@@ -8,7 +8,8 @@
 
 One proxy serves one mount. Every client connection is a Link with a connection of its own to the
 server, made from the same source port, so that the server's duplicate request cache recognises a
-call that comes again. For every call the first rule that matches (on(), in the order they were
+call that comes again; or, with same_port=False, from another one each time, so that it does not. For
+every call the first rule that matches (on(), in the order they were
 made) chooses an Action; without one, call and reply pass unchanged. Actions see whole records, and
 other calls on the link go on meanwhile, but where the bytes of a reply themselves are slow.
 
@@ -61,7 +62,7 @@ class Call:
         self.cred = (reader.u32(), reader.opaque())
         self.verf = (reader.u32(), reader.opaque())
         self.args_at = reader.pos
-        self.rule = None
+        self.rule = self.action = None
 
     @property
     def args(self):
@@ -115,7 +116,7 @@ class Delay(Action):
         self.seconds, self.on = seconds, on
 
     def call(self, link, call):
-        link.later(self.seconds if self.on == "call" else 0, link.forward, call)
+        link.later(self.seconds if self.on == "call" else 0, link.forward, call, call.record)
 
     def reply(self, link, call, record):
         link.later(self.seconds if self.on == "reply" else 0, link.answer, call, record)
@@ -130,7 +131,8 @@ class Hold(Action):
         self.lock = threading.Lock()
 
     def call(self, link, call):
-        self._do(self.on == "call", call, lambda: link.forward(call))
+        record = call.record  # the history keeps its beginning only
+        self._do(self.on == "call", call, lambda: link.forward(call, record))
 
     def reply(self, link, call, record):
         self._do(self.on == "reply", call, lambda: link.answer(call, record))
@@ -195,6 +197,94 @@ class Cut(Action):
         elif self.at == "replied":
             link.answer(call, record)
         link.cut(self.how)
+
+
+class Stall(Action):
+    """The whole connection falls silent for good, both ways, but TCP lives on. at="call": before the
+    server sees this call, "executed": the answer is here, and stays here."""
+
+    def __init__(self, at="executed"):
+        assert at in ("call", "executed"), at
+        self.at = at
+
+    def call(self, link, call):
+        if self.at == "call":
+            link.stall()
+        link.forward(call)
+
+    def reply(self, link, call, record):
+        link.stall()
+        link.answer(call, record)
+
+
+class HalfClose(Action):
+    """The client sees the end of the stream instead of the reply; what it sends is still executed.
+    at="call": as soon as the call is here, "executed": when the answer is."""
+
+    def __init__(self, at="executed"):
+        assert at in ("call", "executed"), at
+        self.at = at
+
+    def call(self, link, call):
+        if self.at == "call":
+            link.half_close()
+        link.forward(call)
+
+    def reply(self, link, call, record):
+        if not link.half_closed:
+            link.half_close()
+
+
+class Reorder(Action):
+    """Replies wait until `count` of them are here, or for `patience` seconds after the first, and
+    leave in the reverse order. Also those of other links with the same action."""
+
+    def __init__(self, count, patience=0.5):
+        self.count, self.patience = count, patience
+        self.waiting, self.timer, self.lock = [], None, threading.Lock()
+
+    def reply(self, link, call, record):
+        with self.lock:
+            self.waiting.append((link, call, record))
+            full = len(self.waiting) >= self.count
+            if not self.timer and not full:
+                self.timer = threading.Timer(self.patience, self.release)
+                self.timer.daemon = True
+                self.timer.start()
+        if full:
+            self.release()
+
+    def release(self):
+        with self.lock:
+            waiting, self.waiting = self.waiting, []
+            timer, self.timer = self.timer, None
+        if timer:
+            timer.cancel()
+        for link, call, record in reversed(waiting):
+            with contextlib.suppress(OSError):
+                link.answer(call, record)
+
+
+class Chance(Action):
+    """For each call one of several actions, by chance: choices are (weight, action or None: passes
+    unchanged), chosen by random, a random.Random. `hits` counts what was not None."""
+
+    def __init__(self, random, *choices):
+        self.random, self.weights, self.actions = random, *zip(*choices)
+        self.hits, self.lock = 0, threading.Lock()
+
+    def call(self, link, call):
+        with self.lock:
+            call.action = self.random.choices(self.actions, self.weights)[0] or Action()
+            self.hits += type(call.action) is not Action
+        call.action.call(link, call)
+
+    def reply(self, link, call, record):
+        call.action.reply(link, call, record)
+
+    def release(self):
+        for action in filter(None, self.actions):
+            action.release()
 
 
 class Raw(Action):
@@ -592,11 +682,17 @@ def close(sock, how):
 
 class Proxy:
     """Stands in for a Ganesha wherever nfs_port, mnt_port, connect_host and exports are asked for.
-    Only NFS goes through it; MOUNT and portmap do not. forgetful: it does not keep the clients' source
-    ports, so that the server's duplicate request cache recognises nothing from another connection."""
+    Only NFS goes through it; MOUNT and portmap do not."""
 
-    def __init__(self, server, host="127.0.0.1", forgetful=False):
-        self.server, self.host, self.forgetful = server, host, forgetful
+    _sources = itertools.count(2)
+
+    def __init__(self, server, host="127.0.0.1", same_port=True):
+        """same_port: see above. It calls a server on this host from an address of its own: the client's
+        port is in use on the client's, and may be on that of another proxy."""
+        self.server, self.host, self.same_port = server, host, same_port
+        number = next(self._sources)
+        local = server.connect_host == "127.0.0.1"
+        self.source = f"127.1.{number >> 8 & 255}.{number & 255}" if local else ""
         self.nfs_port, self.mnt_port, self.exports = free_port(), server.mnt_port, server.exports
         self.lock = threading.Lock()
         self.rules, self.calls, self._links = [], collections.deque(maxlen=200_000), []
@@ -604,6 +700,11 @@ class Proxy:
         self.stalled = None
 
     def __enter__(self):
+        for _ in range(5):
+            with contextlib.suppress(OSError):  # another test has just taken the port
+                self.listen()
+                return self
+            self.nfs_port = free_port()
         self.listen()
         return self
 
@@ -726,14 +827,14 @@ class Proxy:
         return link
 
     def _dial(self, port):
-        """To the server, from the client's own source port if that can be had."""
-        for source in (0,) if self.forgetful else (port, 0):
+        """To the server, from the client's own source port if that is wanted and can be had."""
+        for source in (port, 0) if self.same_port else (0,):
             sock = socket.socket(socket.AF_INET6 if ":" in self.server.connect_host
                                  else socket.AF_INET)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.settimeout(CONNECT_TIMEOUT)
             try:
-                sock.bind(("", source))
+                sock.bind((self.source, source))
                 sock.connect((self.server.connect_host, self.server.nfs_port))
             except OSError:
                 sock.close()

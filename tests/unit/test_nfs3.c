@@ -960,7 +960,7 @@ static const struct encode_row {
 	uint32_t head; /* size of the buffer that must do */
 } encodes[] = {
 	{ "GETATTR", encode_getattr, 1, 68, CALL_IDEMPOTENT, CALL_SMALL, CALL_HEAD_SMALL },
-	{ "SETATTR of a size", encode_setattr, 2, 68 + 60 + 12, CALL_OTHER, CALL_SMALL,
+	{ "SETATTR of a size", encode_setattr, 2, 68 + 60 + 12, CALL_ONCE, CALL_SMALL,
 	  CALL_HEAD_SMALL },
 	{ "SETATTR", encode_setattr_mode, 2, 68 + 28 + 4, CALL_WRITE, CALL_SMALL, CALL_HEAD_SMALL },
 	{ "LOOKUP", encode_lookup, 3, 328, CALL_IDEMPOTENT, CALL_SMALL, CALL_HEAD_SMALL },
@@ -978,9 +978,9 @@ static const struct encode_row {
 	{ "MKDIR", encode_mkdir, 9, 328 + 60, CALL_OTHER, CALL_SMALL, CALL_HEAD_SMALL },
 	{ "SYMLINK", encode_symlink, 10, 328 + 60 + 4100, CALL_OTHER, CALL_SMALL, CALL_HEAD_LARGE },
 	{ "MKNOD", encode_mknod, 11, 328 + 4 + 60 + 8, CALL_OTHER, CALL_SMALL, CALL_HEAD_SMALL },
-	{ "REMOVE", encode_remove, 12, 328, CALL_OTHER, CALL_SMALL, CALL_HEAD_SMALL },
-	{ "RMDIR", encode_rmdir, 13, 328, CALL_OTHER, CALL_SMALL, CALL_HEAD_SMALL },
-	{ "RENAME", encode_rename, 14, 656, CALL_OTHER, CALL_SMALL, CALL_HEAD_SMALL },
+	{ "REMOVE", encode_remove, 12, 328, CALL_ONCE, CALL_SMALL, CALL_HEAD_SMALL },
+	{ "RMDIR", encode_rmdir, 13, 328, CALL_ONCE, CALL_SMALL, CALL_HEAD_SMALL },
+	{ "RENAME", encode_rename, 14, 656, CALL_ONCE, CALL_SMALL, CALL_HEAD_SMALL },
 	{ "LINK", encode_link, 15, 396, CALL_OTHER, CALL_SMALL, CALL_HEAD_SMALL },
 	{ "READDIR", encode_readdir, 16, 88, CALL_IDEMPOTENT, CALL_SMALL, CALL_HEAD_SMALL },
 	{ "READDIRPLUS", encode_readdirplus, 17, 92, CALL_IDEMPOTENT, CALL_SMALL, CALL_HEAD_SMALL },

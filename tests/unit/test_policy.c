@@ -166,15 +166,18 @@ static void test_lost(void)
 	assert(policy_lost(CALL_WRITE, true) == POLICY_RESEND); /* its socket has been reset */
 	assert(policy_lost(CALL_OTHER, false) == POLICY_RESEND);
 	assert(policy_lost(CALL_OTHER, true) == POLICY_AMBIGUOUS);
+	assert(policy_lost(CALL_ONCE, false) == POLICY_RESEND);
+	assert(policy_lost(CALL_ONCE, true) == POLICY_AMBIGUOUS);
 }
 
 static void test_may_replay(void)
 {
-	assert(policy_may_replay(0, false, 0));
-	assert(policy_may_replay(99 * S, false, 1));
-	assert(!policy_may_replay(100 * S, false, 0)); /* the cache may have forgotten it */
-	assert(!policy_may_replay(0, true, 0));
-	assert(!policy_may_replay(0, false, 2));
+	assert(policy_may_replay(CALL_OTHER, 0, false, 0));
+	assert(policy_may_replay(CALL_OTHER, 99 * S, false, 1));
+	assert(!policy_may_replay(CALL_OTHER, 100 * S, false, 0)); /* the cache may have forgotten it */
+	assert(!policy_may_replay(CALL_OTHER, 0, true, 0));
+	assert(!policy_may_replay(CALL_OTHER, 0, false, 2));
+	assert(!policy_may_replay(CALL_ONCE, 0, false, 0));
 }
 
 static const struct {
@@ -202,6 +205,8 @@ static const struct {
 	{ CALL_OTHER, CALL_SMALL, true, 0, 1000, POLICY_REPEAT_HERE },
 	{ CALL_OTHER, CALL_SMALL, true, 7, 8000, POLICY_REPEAT_HERE },
 	{ CALL_OTHER, CALL_SMALL, true, 8, 99999, POLICY_WAIT },
+	{ CALL_ONCE, CALL_SMALL, false, 0, 9999, POLICY_WAIT },
+	{ CALL_ONCE, CALL_SMALL, false, 0, 10000, POLICY_GIVE_BACK },
 };
 
 static void test_repeat(void)

@@ -573,6 +573,8 @@ static const struct broken_row broken[] = {
 	{ "closed under a CREATE again and again", FAKE_CLOSE, 99, .length = 50,
 	  .class = CALL_OTHER, .seen = 3, .status = -ETIMEDOUT, .ambiguous = true,
 	  .reconnects = 3 },
+	{ "closed under a REMOVE: never again", FAKE_CLOSE, 1, .length = 50, .class = CALL_ONCE,
+	  .seen = 1, .status = -ETIMEDOUT, .ambiguous = true, .reconnects = 1 },
 	{ "garbage for a CREATE", FAKE_GARBAGE, 1, .length = 50, .class = CALL_OTHER, .seen = 2,
 	  .reconnects = 1, .bad_replies = 1 },
 	{ "garbage", FAKE_GARBAGE, 1, .length = 50, .seen = 2, .reconnects = 1, .bad_replies = 1 },
