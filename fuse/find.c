@@ -301,6 +301,11 @@ void find_root_again(struct find *find)
 	int error;
 
 	find->deadline_ns = clock_ns() + find->options->mounttimeo_ns;
+	/* ESTALE may have been about a name that was just going, or about the caller's directory. */
+	fh = *inode_fh(fs->root);
+	if (!check_root(find, &fh, &attr))
+		return;
+	find->deadline_ns = clock_ns() + find->options->mounttimeo_ns;
 	error = find_server(find);
 	fh = find_root_fh(find);
 	if (error) {
