@@ -27,6 +27,8 @@
 static const int64_t SYN_NS = 2 * NS_PER_S;     /* when the server is away, or for a replay */
 static const int64_t PROVEN_NS = 10 * NS_PER_S; /* up for so long: it does not just flap */
 
+static const int64_t REPLAY_PAUSE_NS = 100 * NS_PER_MS;
+
 enum { NULL_PROCEDURE = 0, SEND_TAIL = 256 * 1024, ANSWERS_MAX = 16 * 1024 * 1024, REPLAY_DIALS = 2 };
 
 const char *conn_state_name(enum conn_state state)
@@ -242,8 +244,8 @@ static void dial_later(struct connection *conn)
 	bool server_up = pool_server_state(conn->pool) == SERVER_UP;
 	int64_t pause_ns = policy_backoff_ns(conn->n_failures++, server_up, (uint32_t)random());
 
-	if (!TAILQ_EMPTY(&conn->replay) && !conn->n_replay_dials)
-		pause_ns = 0;
+	if (!TAILQ_EMPTY(&conn->replay))
+		pause_ns = conn->n_replay_dials ? REPLAY_PAUSE_NS : 0;
 	loop_timer_set(conn->loop, &conn->timer, clock_ns() + pause_ns);
 }
 
@@ -448,6 +450,8 @@ static void flush_ready(struct loop_turn_end *end)
 	/* While EPOLLOUT is awaited the socket is full. */
 	if (conn->watch.fd < 0 || (conn->watched & EPOLLOUT && conn->state != CONN_CONNECTING))
 		return;
+	if (conn->state == CONN_CONNECTING && !conn->probing)
+		return; /* EPOLLOUT is awaited for connect(2) */
 	error = transfer_flush(conn);
 	if (error)
 		connection_lose(conn, -error, NULL);
@@ -467,7 +471,7 @@ static void timer_expired(struct loop_timer *timer, int64_t now_ns UNUSED)
 
 static bool is_expired(const struct connection *conn, const struct call *call, int64_t now_ns)
 {
-	bool in_part = call->sent && !call->sent_ns;
+	bool in_part = transfer_is_partly_sent(conn, call);
 
 	if (call->deadline_ns <= now_ns)
 		return true;
@@ -490,9 +494,9 @@ static uint64_t acked_bytes(const struct connection *conn)
  * What the server's kernel has, no reset takes back (retransmission.md R5). */
 static bool needs_reset(const struct connection *conn, const struct call *call)
 {
-	if (!call->sent || (call->class == CALL_IDEMPOTENT && call->sent_ns))
-		return false;
-	return !call->sent_ns || acked_bytes(conn) < call->sent_end;
+	if (transfer_is_partly_sent(conn, call))
+		return true;
+	return call->sent && call->class != CALL_IDEMPOTENT && acked_bytes(conn) < call->sent_end;
 }
 
 /* True if the connection must be reset to be rid of a call. */
@@ -541,7 +545,7 @@ static void repeat_unanswered(struct connection *conn, int64_t now_ns)
 
 	for (call = TAILQ_FIRST(&conn->sent); call; call = next) {
 		next = TAILQ_NEXT(call, link);
-		if (call == &conn->probe || call == conn->placing)
+		if (call == &conn->probe || call == conn->placing || is_cancelled(call))
 			continue;
 		switch (policy_repeat(&(struct policy_unanswered){
 			.class = call->class,
@@ -551,6 +555,7 @@ static void repeat_unanswered(struct connection *conn, int64_t now_ns)
 			.waited_ns = now_ns - call->sent_ns,
 			.timeo_ns = config->timeo_ns,
 			.retrans = config->retrans,
+			.hard = config->hard,
 		})) {
 		case POLICY_WAIT:
 			break;
@@ -591,6 +596,15 @@ static bool is_arriving(struct connection *conn)
 	return conn->acked > before && (!oldest || oldest->sent_end > conn->acked);
 }
 
+/* Segments in flight, not bytes to send: a busy server may have closed its window. */
+static bool has_unacked(const struct connection *conn)
+{
+	struct tcp_info info = { .tcpi_unacked = 0 };
+	socklen_t len = sizeof(info);
+
+	return !getsockopt(conn->watch.fd, IPPROTO_TCP, TCP_INFO, &info, &len) && info.tcpi_unacked;
+}
+
 static enum policy_health health(struct connection *conn, int64_t now_ns)
 {
 	struct policy_signs signs = {
@@ -599,12 +613,11 @@ static enum policy_health health(struct connection *conn, int64_t now_ns)
 		.last_rx_ns = atomic_load_explicit(&conn->load.last_rx_ns, memory_order_relaxed),
 		.others_rx_ns = pool_others_rx_ns(conn->pool, conn),
 		.suspicious = pool_is_suspicious(conn->pool),
+		.rtt_ns = atomic_load_explicit(&conn->load.rtt_ns, memory_order_relaxed),
 		.detect_ns = pool_config_of(conn->pool)->detect_ns,
 	};
 
-	signs.unacked = signs.waiting_since_ns &&
-			acked_bytes(conn) < atomic_load_explicit(&conn->load.bytes_sent,
-								 memory_order_relaxed);
+	signs.unacked = signs.waiting_since_ns && has_unacked(conn);
 	return policy_health(&signs);
 }
 
@@ -646,8 +659,10 @@ void connection_tick(struct connection *conn, int64_t now_ns)
 	if (!has_socket(conn))
 		return;
 	repeat_unanswered(conn, now_ns);
-	if (connection_waiting_since(conn) && is_arriving(conn))
+	if (connection_waiting_since(conn) && is_arriving(conn)) {
 		connection_set_waiting(conn, now_ns);
+		atomic_store_explicit(&conn->load.last_progress_ns, now_ns, memory_order_relaxed);
+	}
 	judge(conn, now_ns);
 }
 

@@ -28,6 +28,7 @@ struct conn_load {
 	_Atomic(int64_t) rtt_ns;
 	_Atomic(int64_t) waiting_since_ns;  /* an answer is owed and no byte has come since; 0: none owed */
 	_Atomic(int64_t) last_rx_ns;        /* outlives the socket */
+	_Atomic(int64_t) last_progress_ns;  /* the server's kernel took more of a call on its way */
 	_Atomic(uint64_t) bytes_sent, bytes_received, calls_done, reconnects;
 	_Atomic(int) error;
 };
@@ -71,6 +72,7 @@ struct connection {
 	const char *stop_reason;
 
 	int64_t up_since_ns;          /* CONN_UP first */
+	bool has_failed;              /* counted in the pool's n_failed; under its lock */
 	uint64_t acked;               /* of load.bytes_sent, by the server's kernel, when last looked at */
 	int64_t acked_ns;
 	int64_t rate_since_ns;        /* start of the rate sample; 0: none running */
@@ -122,6 +124,8 @@ void transfer_deinit(struct connection *conn);
 int transfer_receive(struct connection *conn);
 /* transfer_bind - as connection_bind(), in any state with a socket. */
 void transfer_bind(struct connection *conn, struct call *call);
+/* transfer_is_partly_sent - the kernel has taken some of its bytes, and not the last. */
+bool transfer_is_partly_sent(const struct connection *conn, const struct call *call);
 /* transfer_unbind - forget a bound call. Not one that was sent in part. */
 void transfer_unbind(struct connection *conn, struct call *call);
 /* transfer_repeat - queue a wholly sent call again. */

@@ -105,18 +105,28 @@ enum policy_repeat policy_repeat(const struct policy_unanswered *call)
 	int64_t timeo_ns = call->replayed ? REPLAYED_TIMEO_NS : call->timeo_ns;
 	unsigned int retrans = call->replayed ? REPLAYED_RETRANS : call->retrans;
 
+	unsigned int n = call->n_repeats;
+
 	if (call->class == CALL_IDEMPOTENT && call->size == CALL_SMALL) {
-		if (call->n_repeats < MOVES_MAX &&
-		    call->waited_ns >= FIRST_MOVE_NS << (2 * call->n_repeats))
+		if (call->hard && n >= MOVES_MAX)
+			n = MOVES_MAX - 1;
+		if (n < MOVES_MAX && call->waited_ns >= FIRST_MOVE_NS << (2 * n))
 			return POLICY_REPEAT_ELSEWHERE;
 		return POLICY_WAIT;
 	}
 	if (call->class == CALL_ONCE)
 		return timeo_ns && call->waited_ns >= timeo_ns ? POLICY_GIVE_BACK : POLICY_WAIT;
-	if (timeo_ns && call->n_repeats < retrans &&
-	    call->waited_ns >= timeo_ns * (1 + (int64_t)call->n_repeats))
+	if (call->hard && n >= retrans && retrans)
+		n = retrans - 1;
+	if (timeo_ns && n < retrans && call->waited_ns >= timeo_ns * (1 + (int64_t)n))
 		return POLICY_REPEAT_HERE;
 	return POLICY_WAIT;
+}
+
+/* Four round trips where they are long, but never half of detect. */
+static int64_t patience_ns(int64_t ns, int64_t rtt_ns, int64_t detect_ns)
+{
+	return min_i64(max_i64(ns, 4 * min_i64(rtt_ns, NS_PER_S)), detect_ns / 2);
 }
 
 static bool is_black_hole(const struct policy_signs *signs, int64_t waited_ns)
@@ -137,7 +147,7 @@ enum policy_health policy_health(const struct policy_signs *signs)
 		return POLICY_BLACK_HOLE;
 	if (waited_ns >= signs->detect_ns)
 		return POLICY_DEAD;
-	if (waited_ns >= min_i64(SUSPECT_NS, signs->detect_ns / 2))
+	if (waited_ns >= patience_ns(SUSPECT_NS, signs->rtt_ns, signs->detect_ns))
 		return POLICY_SUSPECT;
 	return waited_ns >= min_i64(OVERDUE_NS, signs->detect_ns / 4) ? POLICY_PROBE : POLICY_HEALTHY;
 }
@@ -163,7 +173,8 @@ enum server_state policy_server(struct policy_server *signs)
 	silent_ns = signs->now_ns - signs->silent_since_ns;
 	if (silent_ns >= signs->detect_ns)
 		return SERVER_DOWN;
-	if (!signs->connected || silent_ns >= min_i64(SUSPECT_NS, signs->detect_ns / 2))
+	if (!signs->connected ||
+	    silent_ns >= patience_ns(SUSPECT_NS, signs->rtt_ns, signs->detect_ns))
 		return SERVER_WAITING;
 	return SERVER_UP;
 }

@@ -68,6 +68,7 @@ struct policy_unanswered {
 	int64_t waited_ns;           /* since it was last sent */
 	int64_t timeo_ns;
 	unsigned int retrans;
+	bool hard;                   /* never the last time: at the longest interval for ever */
 };
 enum policy_repeat policy_repeat(const struct policy_unanswered *call);
 
@@ -78,9 +79,10 @@ struct policy_signs {
 	int64_t last_rx_ns;       /* a byte came here; on another connection; 0: never */
 	int64_t others_rx_ns;
 	bool suspicious;          /* an answer is overdue on some connection */
-	bool unacked;             /* the server's kernel has not confirmed all that was sent: a slow
-				   * server does, also one that handles a connection's calls one by
+	bool unacked;             /* segments are in flight and not confirmed: a slow server's kernel
+				   * confirms them, also if it handles a connection's calls one by
 				   * one; a path that loses packets of either direction does not */
+	int64_t rtt_ns;           /* of small calls lately; 0: unknown */
 	int64_t detect_ns;
 };
 enum policy_health {
@@ -99,6 +101,7 @@ struct policy_server {
 	bool connected;           /* a connection is up or suspect */
 	int64_t owed_since_ns;    /* the earliest of their waiting_since_ns; 0: nothing is owed */
 	int64_t last_rx_ns;
+	int64_t rtt_ns;           /* the smallest of those that are known; 0: none */
 	int64_t detect_ns;
 	int64_t silent_since_ns;
 };

@@ -273,6 +273,10 @@ void pool_set_addresses(struct pool *pool, const struct pool_addr addrs[], unsig
 	mutex_lock(&pool->lock);
 	memcpy(pool->config.addrs, addrs, n * sizeof(addrs[0]));
 	pool->config.n_addrs = n;
+	pool->n_failed = 0;
+	pool->first_error = 0;
+	for (unsigned int i = 0; i < pool->config.n_connections; i++)
+		pool->conns[i].has_failed = false;
 	mutex_unlock(&pool->lock);
 	pool_dial_all(pool);
 }

@@ -51,7 +51,7 @@ struct pool {
 	struct server_watch watch;
 	int64_t resolved_ns;
 	struct resolver *resolver;
-	unsigned int n_failed;     /* connections whose first dial failed */
+	unsigned int n_failed;     /* connections that have failed, since there are addresses */
 	int first_error;
 };
 

@@ -213,6 +213,8 @@ static int refusal(struct pool *pool, const struct call *call)
 
 	if (atomic_load_explicit(&pool->closing, memory_order_acquire))
 		return -ECONNABORTED;
+	if (call->deadline_ns != INT64_MAX && call->deadline_ns <= clock_ns())
+		return -ETIMEDOUT; /* it would be sent, and executed perhaps */
 	if (pool_is_out_of_patience(pool, call))
 		return -EHOSTDOWN;
 	return !pool->config.hard && server == SERVER_DOWN ? -EHOSTDOWN : 0;

@@ -9,6 +9,7 @@
 #include "util.h"
 
 static const int64_t NEWS_NS = 1 * NS_PER_S;
+static const int64_t DIAL_ALL_NS = 1 * NS_PER_S;
 static const int64_t OVERDUE_NS = 200 * NS_PER_MS;
 
 enum server_state pool_server_state(const struct pool *pool)
@@ -57,12 +58,17 @@ static unsigned int look(const struct pool *pool, struct policy_server *ret_sign
 	for (unsigned int i = 0; i < pool->config.n_connections; i++) {
 		const struct conn_load *load = &pool->conns[i].load;
 		int state = atomic_load_explicit(&load->state, memory_order_acquire);
-		int64_t owed_ns = relaxed(&load->waiting_since_ns);
+		int64_t owed_ns = relaxed(&load->waiting_since_ns), rtt_ns;
 
-		ret_signs->last_rx_ns = max_i64(ret_signs->last_rx_ns, relaxed(&load->last_rx_ns));
+		ret_signs->last_rx_ns = max_i64(ret_signs->last_rx_ns,
+						max_i64(relaxed(&load->last_rx_ns),
+							relaxed(&load->last_progress_ns)));
 		if (state != CONN_UP && state != CONN_SUSPECT)
 			continue;
 		n_up++;
+		rtt_ns = relaxed(&load->rtt_ns);
+		if (rtt_ns && (!ret_signs->rtt_ns || rtt_ns < ret_signs->rtt_ns))
+			ret_signs->rtt_ns = rtt_ns;
 		if (owed_ns && (!ret_signs->owed_since_ns || owed_ns < ret_signs->owed_since_ns))
 			ret_signs->owed_since_ns = owed_ns;
 	}
@@ -93,15 +99,29 @@ static bool change(struct pool *pool, enum server_state old, enum server_state n
 	return true;
 }
 
+/* A server that is back after a while is back on all paths; one whose last connection was lost may
+ * still be on those that wait for their time. Seldom: something may break whatever comes up. */
+static bool is_time_to_dial(struct server_watch *watch, enum server_state new,
+			    const struct policy_server *signs)
+{
+	bool is_back = new == SERVER_UP && signs->now_ns - watch->down_since_ns >= DIAL_ALL_NS;
+
+	if ((!is_back && signs->connected) || signs->now_ns - watch->dialled_ns < DIAL_ALL_NS)
+		return false;
+	watch->dialled_ns = signs->now_ns;
+	return true;
+}
+
 void server_update(struct pool *pool, int64_t now_ns)
 {
 	struct policy_server signs = { .now_ns = now_ns, .detect_ns = pool->config.detect_ns };
 	struct pool_event event;
 	enum server_state old, new;
 	unsigned int n_up;
-	bool changed;
+	bool changed, dial;
 
 	mutex_lock(&pool->lock);
+	signs.now_ns = now_ns = pool->watch.looked_ns = max_i64(now_ns, pool->watch.looked_ns);
 	n_up = look(pool, &signs);
 	old = pool_server_state(pool);
 	signs.silent_since_ns = pool->watch.silent_since_ns;
@@ -115,12 +135,12 @@ void server_update(struct pool *pool, int64_t now_ns)
 	atomic_store_explicit(&pool->suspicious,
 			      signs.owed_since_ns && now_ns - signs.owed_since_ns >= OVERDUE_NS,
 			      memory_order_relaxed);
+	dial = changed && is_time_to_dial(&pool->watch, new, &signs);
 	mutex_unlock(&pool->lock);
-	if (!changed)
-		return;
-	if (new == SERVER_UP)
+	if (dial)
 		pool_dial_all(pool);
-	tell(pool, &event);
+	if (changed)
+		tell(pool, &event);
 }
 
 /* ---- news of connections ----------------------------------------------------------------- */
@@ -189,10 +209,11 @@ static void add_news(struct pool *pool, const struct pool_event *event)
 	mutex_unlock(&pool->lock);
 }
 
-static void note_waiters(struct pool *pool, const struct connection *conn, int error)
+static void note_waiters(struct pool *pool, struct connection *conn, int error)
 {
 	mutex_lock(&pool->lock);
-	if (error && conn->n_failures == 1) {
+	if (error && !conn->has_failed && !conn->up_since_ns) {
+		conn->has_failed = true;
 		pool->n_failed++;
 		if (!pool->first_error)
 			pool->first_error = error;

@@ -16,6 +16,8 @@ struct connection;
 struct server_watch {
 	int64_t silent_since_ns; /* 0: it answers */
 	int64_t down_since_ns;   /* for the outage told with POOL_SERVER_UP */
+	int64_t looked_ns;       /* the last update's time: loops have clocks of their own */
+	int64_t dialled_ns;      /* when all were last told to dial */
 	bool was_up;             /* ever */
 	bool told_down;
 	/* Not told yet: the first of each kind, n_conns and n_moved of all; n_conns 0: none. */

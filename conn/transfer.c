@@ -125,7 +125,7 @@ static size_t call_bytes(const struct call *call)
 	return call->head_len + call->payload_len + xdr_pad(call->payload_len);
 }
 
-static bool is_partly_sent(const struct connection *conn, const struct call *call)
+bool transfer_is_partly_sent(const struct connection *conn, const struct call *call)
 {
 	return conn->send_offset && call == TAILQ_FIRST(&conn->send_queue);
 }
@@ -141,7 +141,7 @@ static void enqueue(struct connection *conn, struct call *call)
 	struct call *before = TAILQ_LAST(&conn->send_queue, call_list);
 
 	if (call->size == CALL_SMALL)
-		while (before && before->size == CALL_BULK && !is_partly_sent(conn, before))
+		while (before && before->size == CALL_BULK && !transfer_is_partly_sent(conn, before))
 			before = TAILQ_PREV(before, call_list, link);
 	if (before)
 		TAILQ_INSERT_AFTER(&conn->send_queue, before, call, link);
@@ -334,7 +334,8 @@ static void answered(struct connection *conn, struct call *call)
 {
 	int64_t now_ns = loop_now_ns(conn->loop);
 
-	if (call->size == CALL_SMALL && call->class == CALL_IDEMPOTENT && call->n_sent == 1)
+	if (call->size == CALL_SMALL && call->class == CALL_IDEMPOTENT && call->n_sent == 1 &&
+	    !call->n_repeats && !call->resent)
 		rtt_sample(conn, now_ns - call->sent_ns);
 	conn->rate_bytes += call->payload_len;
 	count(&conn->load.calls_done, 1);
@@ -352,10 +353,11 @@ static int message(struct record_reader *reader, const uint8_t *bytes, uint32_t 
 	call = find(conn, reply.xid);
 	if (!call)
 		return 0; /* late: its owner was answered at the deadline */
-	if (!call->n_sent)
+	if (transfer_is_partly_sent(conn, call) && (call->n_repeats || call->resent))
+		return 0; /* the repetition will be answered, too */
+	/* The answer to an earlier copy will do, also while the repetition is queued. */
+	if (!call->n_sent && !call->n_repeats && !call->resent)
 		return refuse(conn, "an answer before its call was sent");
-	if (is_partly_sent(conn, call))
-		return 0; /* it is being repeated: the repetition will be answered, too */
 	if (placed && conn->placing != call)
 		return refuse(conn, "a reply to a call that was made meanwhile");
 	if (len - reply.results_off > call->reply_max)

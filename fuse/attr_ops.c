@@ -21,15 +21,12 @@ static bool known_will_do(struct request *request)
 	       attr_get(request->inode, fs_now_ns(), &attr) >= 0;
 }
 
-static void getattr_done(struct request *request, int error)
+/* Without falling back on what is known: it may be from before our own change. */
+static void changed_attr_done(struct request *request, int error)
 {
 	struct fs *fs = request->fs;
 	struct attr attr;
 
-	if (request_unanswered(request) && known_will_do(request)) {
-		request_reply_attr(request);
-		return;
-	}
 	if (!error)
 		error = request_decoded(request, nfs3_getattr_decode(&request->call, &attr));
 	if (!error &&
@@ -41,6 +38,14 @@ static void getattr_done(struct request *request, int error)
 		return;
 	}
 	request_reply_attr(request);
+}
+
+static void getattr_done(struct request *request, int error)
+{
+	if (request_unanswered(request) && known_will_do(request))
+		request_reply_attr(request);
+	else
+		changed_attr_done(request, error);
 }
 
 static void send_getattr(struct request *request)
@@ -88,7 +93,10 @@ static void setattr_done(struct request *request, int error)
 	else if (wcc->after.valid)
 		request_reply_attr(request);
 	else
-		send_getattr(request);
+		request_send(request,
+			     nfs3_getattr_encode(request_call(request), &request->cred,
+						 inode_fh(request->inode)),
+			     changed_attr_done);
 }
 
 static void send_setattr(struct request *request)

@@ -60,6 +60,10 @@ static _Thread_local struct {
 static uint32_t init_offered;
 static bool init_answered;
 
+/* From 3.18.3 on libfuse is built without custom_io, unless asked to. All loops then read the session's
+ * own descriptor, where its replies leave: right, only slower. It sends the INIT flags it wants. */
+static bool has_hook;
+
 int dev_current_fd(void)
 {
 	return current.dev ? current.dev->watch.fd : current.reply_fd;
@@ -108,11 +112,21 @@ static ssize_t read_request(int fd, void *buffer, size_t size, void *userdata UN
 	return read(fd, buffer, size);
 }
 
+/* For what libfuse says when it has no custom_io: that is not for users. */
+static void no_log(enum fuse_log_level level UNUSED, const char *format UNUSED, va_list args UNUSED)
+{
+}
+
 int dev_init_session(struct fuse_session *session)
 {
 	static const struct fuse_custom_io io = { .writev = write_reply, .read = read_request };
+	int error;
 
-	return fuse_session_custom_io(session, &io, fuse_session_fd(session)) ? -EINVAL : 0;
+	fuse_set_log_func(no_log);
+	error = fuse_session_custom_io(session, &io, fuse_session_fd(session));
+	fuse_set_log_func(NULL);
+	has_hook = !error;
+	return error && error != -ENOTSUP ? -EINVAL : 0;
 }
 
 /* ---- buffers ----------------------------------------------------------------------------- */
@@ -212,6 +226,8 @@ int dev_handshake(struct fs *fs)
 		deliver(fs, memory + PAD, (size_t)n);
 		if (fuse_session_exited(fs->session))
 			return -EPROTO;
+		if (!has_hook)
+			init_answered = true; /* INIT is the first request */
 	}
 	return 0;
 }
@@ -245,13 +261,13 @@ static int open_dev(struct devs *devs, struct dev *dev, unsigned int index)
 
 	dev->watch.fd = session_fd;
 	if (index > 0) {
-		int fd = clone_fd(session_fd);
+		int fd = has_hook ? clone_fd(session_fd) : -ENOTSUP;
 
 		if (fd >= 0) {
 			dev->watch.fd = fd;
 			dev->owned = true;
 		} else {
-			log_debug("FUSE_DEV_IOC_CLONE: error %d; loops share one descriptor", -fd);
+			log_debug("no FUSE_DEV_IOC_CLONE: error %d; loops share one descriptor", -fd);
 			dev->watch.fd = fcntl(session_fd, F_DUPFD_CLOEXEC, 3);
 			dev->owned = dev->watch.fd >= 0;
 		}

@@ -4,7 +4,8 @@
  * The kernel looks for the request a reply belongs to only among those read from the same
  * descriptor, and prefers the same idle loop for the next request (fuse.md section 1). So each loop
  * reads its own clone, edge to the loop's other work, and every reply is routed by libfuse's
- * custom_io hook to the descriptor named with dev_reply_to().
+ * custom_io hook to the descriptor named with dev_reply_to(). Where there are no clones, or no hook,
+ * all loops read one and the same.
  *
  * WRITE payloads lie in the buffer that was read into; a handler may keep that buffer
  * (dev_steal_buffer()) instead of copying.

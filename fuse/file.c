@@ -469,11 +469,12 @@ void file_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, o
 
 /* ---- flush, fsync, release --------------------------------------------------------------- */
 
-/* A loss is told once: it goes before "not yet", which will be told again. */
+/* A loss is told once: it goes before "not yet", which will be told again. To somebody: whoever has
+ * gone has not heard it. */
 static void reply_flushed(struct request *request, int error)
 {
 	struct file *file = request->op.flush.file;
-	int late = wback_take_error(request->inode, file);
+	int late = request_answered(request) ? 0 : wback_take_error(request->inode, file);
 
 	file_put(request->fs, file);
 	request_reply_err(request, late ? late : error);

@@ -130,6 +130,10 @@ int find_connections(struct find *find)
 				     min_i64(find->deadline_ns, now_ns + SLICE_NS));
 		if (error && is_cancelled(find, 0))
 			return -ECANCELED;
+		/* A dial that timed out is not the end of the slice. */
+		if (error == -ETIMEDOUT && clock_ns() < now_ns + SLICE_NS &&
+		    is_cancelled(find, now_ns + SLICE_NS - clock_ns()))
+			return -ECANCELED;
 	} while (error == -ETIMEDOUT && clock_ns() < find->deadline_ns);
 	return error ? too_few(find, error) : 0;
 }
@@ -230,7 +234,7 @@ int find_quickly(struct find *find, char *ret_problem, size_t size)
 
 	find->deadline_ns = clock_ns() + min_i64(QUICK_NS, find->options->mounttimeo_ns);
 	error = attempt(find);
-	if (clock_ns() >= find->deadline_ns)
+	if (error && clock_ns() >= find->deadline_ns)
 		snprintf(ret_problem, size, "%s does not answer yet", find->options->source.host);
 	else if (error)
 		snprintf(ret_problem, size, "%s [%s]", find->error->reason,

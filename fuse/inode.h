@@ -9,7 +9,7 @@
  *                kernel has forgotten is not mistaken for the slot's next owner. Never a pointer.
  *   fileid       the server's; st_ino and nothing else. Two fsids below one export may repeat it.
  *   fsid         the server's; a change of it below a directory means another file system there.
- * Names are not kept: the kernel owns the dcache.
+ * Names are not kept here: names.h, absent.h and dircache.h have those that are worth remembering.
  *
  * An inode lives while something refers to it: the kernel's lookup count, an open file, a request in
  * flight. refs counts all of them. Slots are never returned to the system, so a stale pointer reads

@@ -122,8 +122,8 @@ static void learn_absent(struct request *request, const struct post_attr *dir)
 		absent_add(fs->absent, request->inode, request->name, &dir->attr);
 }
 
-/* known_child - what the name was when it was last seen, by itself or in a listing; a new reference
- * or NULL. */
+/* known_child - what the name was when it was last seen, by itself or in a listing that nothing of what
+ * we know has outdated (a REMOVE of ours, say); a new reference or NULL. */
 static struct inode *known_child(struct request *request)
 {
 	struct fs *fs = request->fs;
@@ -131,10 +131,16 @@ static struct inode *known_child(struct request *request)
 	const struct dir_entry *entry;
 	const struct dir_detail *detail;
 	struct dir_page *page;
+	struct attr dir;
 
 	if (child)
 		return child;
 	page = dircache_lookup(fs->dircache, request->inode, request->name, &entry);
+	if (page && (attr_get(request->inode, fs_now_ns(), &dir) < 0 ||
+		     !attr_same_times(&page->dir.attr, &dir))) {
+		dir_page_put(page);
+		page = NULL;
+	}
 	detail = page ? dir_page_detail(page, entry) : NULL;
 	if (detail && detail->has_fh && detail->attr.valid)
 		child = inode_find(fs->inodes, &detail->fh, &detail->attr.attr);
@@ -406,7 +412,7 @@ static void create_done(struct request *request, int error)
 
 	*object = request->replay.got.object;
 	apply_dir(request, request->inode, &object->dir);
-	if (error == -EOPNOTSUPP && exclusive) {
+	if (error == -EOPNOTSUPP && exclusive && !request_answered(request)) {
 		request->op.create.mode = NFS3_GUARDED;
 		send_create(request);
 	} else if (error == -EEXIST && request->op.create.open &&

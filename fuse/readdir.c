@@ -407,12 +407,31 @@ static struct dir_page *kept_page(const struct request *request)
 	return dircache_find(request->fs->dircache, request->inode, &request->op.readdir.fetch);
 }
 
+/* One that is good enough when nobody answers: however old, but not from before a change of our own. */
+static struct dir_page *last_page(const struct request *request)
+{
+	struct dir_page *page = kept_page(request);
+	struct attr attr;
+
+	if (page && page->dir.valid && attr_get(request->inode, fs_now_ns(), &attr) >= 0 &&
+	    attr_same_times(&attr, &page->dir.attr))
+		return page;
+	dir_page_put(page);
+	return NULL;
+}
+
+/* The root may have been opened from memory, without the server's permission. */
+static bool may_show(const struct fs *fs)
+{
+	return fs_vouches(fs) || pool_server_state(fs->pool) == SERVER_UP;
+}
+
 /* get_page - from memory, if the server would say the same; else by a call. */
 static void get_page(struct request *request)
 {
 	struct dir_page *page = kept_page(request);
 
-	if (page && page->settled && is_current(request, page) && has_attributes(request, page)) {
+	if (page && may_show(request->fs) && page->settled && is_current(request, page) && has_attributes(request, page)) {
 		use_page(request, page);
 		return;
 	}
@@ -428,7 +447,7 @@ static bool no_answer(struct request *request)
 
 	if (request->op.readdir.patient || request_answered(request))
 		return false;
-	page = kept_page(request);
+	page = last_page(request);
 	if (page) {
 		use_page(request, page);
 	} else {

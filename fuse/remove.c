@@ -61,8 +61,11 @@ static void victim_looked_up(struct request *request, int error)
 	struct fs *fs = request->fs;
 	struct nfs3_object object = { 0 };
 
-	if (!error)
-		error = request_decoded(request, nfs3_lookup_decode(&request->call, &object));
+	if (request_answered(request) || request->call.status) { /* or nobody was asked in time */
+		finish(request, error ? error : -EINTR);
+		return;
+	}
+	error = request_decoded(request, nfs3_lookup_decode(&request->call, &object));
 	/* Whatever is wrong, the operation itself will be told. */
 	if (!error && object.attr.valid)
 		request->op.remove.victim = inode_find(fs->inodes, &object.fh, &object.attr.attr);
@@ -274,8 +277,8 @@ static void send_rename(struct request *request)
 static void target_hidden(struct request *request, int error)
 {
 	hidden(request, request->other, request->op.remove.hidden, error);
-	if (error)
-		finish(request, error);
+	if (error || request_answered(request))
+		finish(request, error ? error : -EINTR);
 	else
 		send_rename(request);
 }

@@ -559,11 +559,25 @@ static void try_without_nonce(struct request *request)
 	attempt(request, 0);
 }
 
+/* A server that makes a file first and stores its verifier afterwards refuses a copy in between. */
+static bool is_half_made(struct request *request)
+{
+	struct replay *replay = &request->replay;
+
+	return replay->op == REPLAY_CREATE && replay->mode == NFS3_EXCLUSIVE &&
+	       has_copies(request) && has_time(request) && replay->n_doubts++ < DOUBTS_MAX;
+}
+
 static void answered(struct request *request)
 {
 	struct replay *replay = &request->replay;
 	int error = operation_of(request)->decode(request);
 
+	if (error == -EEXIST && is_half_made(request)) {
+		replay->ambiguous = true;
+		attempt(request, next_pause_ns(replay));
+		return;
+	}
 	if (error && error == operation_of(request)->suspicious && has_copies(request) &&
 	    can_look(replay)) {
 		note_ambiguous(request);

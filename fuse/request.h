@@ -12,14 +12,16 @@
  *		struct request *request = request_new(req, ino);
  *		if (!request)
  *			return;            // already answered: ENOMEM or ESTALE
- *		nfs3_getattr_encode(&request->call, &request->cred, &request->inode->fh);
- *		request_send(request, stat_done);
+ *		error = nfs3_getattr_encode(request_call(request), &request->cred,
+ *					    inode_fh(request->inode));
+ *		request_send(request, error, stat_done);
  *	}
  *
  * Interruption. The kernel sends INTERRUPT at the first signal of whoever waits. If the process is
  * being killed (or with intr) the request is answered with EINTR at once, by the loop that read the
  * INTERRUPT; its call goes on, and the done half runs as ever: replies then do nothing but free.
- * So a done half always does its book-keeping, and asks request_answered() only to save work.
+ * So a done half always does its book-keeping, and asks request_answered() before it begins another
+ * change that was not sent yet, or takes an error that is told once.
  *
  * Deadline. A call ends at request->deadline_ns by itself (conn.h). What waits for something else -
  * another writer's data, memory, a name that is just being removed - is answered by the table, in the

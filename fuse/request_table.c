@@ -35,6 +35,7 @@ struct request_shard {
 		int64_t at_ns;
 	} unmatched[UNMATCHED];
 	unsigned int next_unmatched;
+	unsigned int next_looked;  /* the bucket to begin the next look with */
 };
 
 /* An interrupted request, watched by the loop that read its INTERRUPT. */
@@ -271,7 +272,7 @@ static unsigned int look_for_killed(struct request_table *table, struct request_
 	mutex_lock(&shard->lock);
 	n_all = shard->n;
 	for (unsigned int i = 0; i < BUCKETS && n < OLD_MAX && n_all; i++) {
-		LIST_FOREACH(request, &shard->buckets[i], hash_link) {
+		LIST_FOREACH(request, &shard->buckets[shard->next_looked++ % BUCKETS], hash_link) {
 			if (n == OLD_MAX || request->start_ns > before_ns ||
 			    request_answered(request))
 				continue;

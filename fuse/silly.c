@@ -216,23 +216,40 @@ struct removal {
 	int64_t deadline_ns;
 };
 
+/* A copy of what the last call needs: its file may be closed at any moment. The parent's reference is
+ * the caller's. False: nothing is hidden. */
+static bool copy_hidden(struct inode *inode, struct silly *ret_silly)
+{
+	bool hidden;
+
+	mutex_lock(&inode->lock);
+	hidden = inode->silly != NULL;
+	if (hidden) {
+		*ret_silly = *inode->silly;
+		inode_ref(ret_silly->parent);
+	}
+	mutex_unlock(&inode->lock);
+	return hidden;
+}
+
 static void remove_now(struct inode *inode, void *arg)
 {
 	const struct removal *removal = arg;
-	struct silly *silly = inode->silly;
 	uint32_t head[CALL_HEAD_SMALL / 4], copy[128];
+	struct silly silly;
 	struct call call;
 
-	if (!silly)
+	if (clock_ns() >= removal->deadline_ns || !copy_hidden(inode, &silly))
 		return;
 	call_init(&call);
 	call.head = (uint8_t *)head;
 	call.head_size = sizeof(head);
 	call.deadline_ns = removal->deadline_ns;
-	if (nfs3_remove_encode(&call, &silly->cred, inode_fh(silly->parent), silly->name) ||
+	if (nfs3_remove_encode(&call, &silly.cred, inode_fh(silly.parent), silly.name) ||
 	    pool_call_wait(removal->fs->pool, &call, (uint8_t *)copy, sizeof(copy)))
 		log_info(MSG_NONE, "the hidden name '%s' of a removed file stays behind",
-			 silly->name);
+			 silly.name);
+	inode_put(removal->fs->inodes, silly.parent);
 }
 
 void silly_remove_all(struct fs *fs, int64_t deadline_ns)

@@ -346,5 +346,7 @@ int wback_take_error(struct inode *inode, struct file *file)
 void wback_close(struct fs *fs)
 {
 	atomic_store_explicit(&fs->closing, true, memory_order_release);
+	if (!fs->wback || !fs->wback_clock)
+		return; /* there was no memory to begin */
 	wback_clock_run(fs->wback_clock);
 }

@@ -60,7 +60,7 @@ void wback_send_commit(struct wback *wback);
 /* Of a call that has ended: may the server still execute a copy of it? */
 static inline bool wback_is_stale_possible(const struct call *call)
 {
-	return call->resent || (call->status && call->ambiguous);
+	return call->resent || call->n_repeats || (call->status && call->ambiguous);
 }
 
 /* wback.c's: what becomes of it. */

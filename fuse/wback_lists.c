@@ -30,7 +30,8 @@ bool wback_lists_empty(const struct wback_lists *lists)
 {
 	return TAILQ_EMPTY(&lists->waiting) && TAILQ_EMPTY(&lists->writing) &&
 	       TAILQ_EMPTY(&lists->unstable) && TAILQ_EMPTY(&lists->committing) &&
-	       TAILQ_EMPTY(&lists->fenced) && quarantine_is_empty(&lists->quarantine);
+	       TAILQ_EMPTY(&lists->fenced) && quarantine_is_empty(&lists->quarantine) &&
+	       !lists->commit_in_flight; /* its reply will look for the file */
 }
 
 /* What nobody has been told of yet, no fsync(2) needs to wait for. */

@@ -360,8 +360,10 @@ DOWN_WAYS = {
     "refused": lambda packets, port: (packets.reset(f"tcp dport {port}"),
                                       packets.reject(f"udp dport {port}")),
     "dropped": lambda packets, port: packets.drop(f"meta l4proto {{ tcp, udp }} th dport {port}"),
-    # answers are lost: connections are never made
-    "deaf": lambda packets, port: packets.drop(f"meta l4proto {{ tcp, udp }} th sport {port}"),
+    # answers are lost, that nobody listens among them: connections are never made
+    "deaf": lambda packets, port: (
+        packets.drop(f"meta l4proto {{ tcp, udp }} th sport {port}"),
+        packets.drop("icmp type destination-unreachable")),
     # connections are made and data is lost, as with a path that loses large packets
     "mute": lambda packets, port: (
         packets.drop(f"udp sport {port}"),

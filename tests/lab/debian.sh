@@ -6,8 +6,8 @@ set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/../.."
 . tests/lab/packages.sh
 
-# Runs "$@" with the directory $0 as its root, in a mount namespace of its own. By pivot_root: in a
-# chroot NFS-Ganesha would not find the file systems it exports, nor unshare(1) make user namespaces.
+# Runs "$@" with the directory $0 as its root, in this mount namespace. By pivot_root: in a chroot
+# NFS-Ganesha would not find the file systems it exports, nor unshare(1) make user namespaces.
 PRIVATE_ROOT='
 set -e
 mount --bind "$0" "$0"
@@ -37,7 +37,7 @@ usage()
 {
 	cat <<'EOF'
 Usage: tests/lab/debian.sh SUITE [ARGUMENT...]
-  SUITE      bookworm, trixie, sid ...; it is kept in /var/tmp/fusenfs-SUITE for the next time
+  SUITE      bookworm, trixie, sid ...; kept in /var/tmp/fusenfs-SUITE: remove that to start afresh
   ARGUMENT   for tests/run: tests/lab/debian.sh trixie tests/test_names.py -k rename -x
 EOF
 }
@@ -45,12 +45,12 @@ EOF
 # mirror: where this machine gets its packages from
 mirror()
 {
-	local uri
-	uri=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | sed -n 1p)
-	echo "${uri:-http://deb.debian.org/debian}"
+	local uris
+	mapfile -t uris < <(apt-get indextargets --format '$(REPO_URI)' 'Label: Debian')
+	echo "${uris[0]:-http://deb.debian.org/debian}"
 }
 
-# A directory that other users cannot enter, nor have prepared: old programs that are setuid lie in it.
+# A directory that other users cannot enter, nor have prepared: setuid programs get old in it.
 take_directory()
 {
 	mkdir -m 700 "$dir" 2>/dev/null || true
@@ -74,6 +74,14 @@ make_root()
 	mv "$dir/new" "$dir/root"
 }
 
+# How this machine reaches the mirror may have changed since.
+copy_network()
+{
+	local to=$dir/root/etc
+	apt-config dump | grep -E '^Acquire::(https?|Check-)' >"$to/apt/apt.conf.d/90machine" || true
+	cp --dereference --remove-destination /etc/resolv.conf "$to/resolv.conf" || true
+}
+
 # The tree as it is, committed or not. What was built there for the last one stays, what a killed or
 # --keep run has left goes.
 copy_tree()
@@ -82,7 +90,8 @@ copy_tree()
 	rm -rf --one-file-system "$dir"/root/var/tmp/fusenfs-*
 	mkdir -p "$to"
 	find "$to" -mindepth 1 -maxdepth 1 ! -name 'build*' -exec rm -rf {} +
-	tar -c --exclude=./.git --exclude='./build*' --exclude=__pycache__ . | tar -x --no-same-owner -C "$to"
+	tar -c --exclude=./.git --exclude='./build*' --exclude=__pycache__ . |
+		tar -x --no-same-owner -C "$to"
 }
 
 case "${1:-}" in
@@ -99,6 +108,7 @@ if [ ! -d "$dir/root" ]; then
 	install_packages debootstrap
 	make_root
 fi
+copy_network
 copy_tree
 isolated bash -c "$PRIVATE_ROOT" "$dir/root" env -i HOME=/root LANG=C.UTF-8 TERM="${TERM:-dumb}" \
 	${http_proxy:+"http_proxy=$http_proxy"} bash -c "$BUILD_AND_TEST" tests/run "$@"

@@ -103,9 +103,9 @@ ENCODE(READLINK, { wire_post_attr(), (char *)"../where/ever" })
 ENCODE_FAIL(READLINK, { wire_post_attr() })
 ENCODE(READ, { wire_post_attr(), 5, 1, { 5, (char *)"12345" } })
 ENCODE_FAIL(READ, { wire_post_attr() })
-ENCODE(WRITE, { wire_wcc(), ASKED, DATA_SYNC, "\1\2\3\4\5\6\7\10" })
+ENCODE(WRITE, { wire_wcc(), ASKED, DATA_SYNC, { 1, 2, 3, 4, 5, 6, 7, 8 } })
 ENCODE_FAIL(WRITE, { wire_wcc() })
-ENCODE(COMMIT, { wire_wcc(), "\1\2\3\4\5\6\7\10" })
+ENCODE(COMMIT, { wire_wcc(), { 1, 2, 3, 4, 5, 6, 7, 8 } })
 ENCODE_FAIL(COMMIT, { wire_wcc() })
 ENCODE(CREATE, { wire_post_fh(), wire_post_attr(), wire_wcc() })
 ENCODE_FAIL(CREATE, { wire_wcc() })
@@ -145,11 +145,13 @@ static const struct { const char *name; uint64_t cookie; } listing[] = {
 	{ ".", 900 }, { "..", UINT64_MAX }, { "a", 1 }, { "README.md", UINT64_C(1) << 63 },
 };
 
+#define VERIFIED { 'V', 'E', 'R', 'I', 'F', 'I', 'E', 'D' }
+
 static uint32_t READDIR_ok(void)
 {
 	entry3 entries[ARRAY_SIZE(listing)];
 	READDIR3res res = {
-		.READDIR3res_u.resok = { wire_post_attr(), "VERIFIED", { entries, 1 } }
+		.READDIR3res_u.resok = { wire_post_attr(), VERIFIED, { entries, 1 } }
 	};
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(listing); i++)
@@ -163,7 +165,7 @@ static uint32_t READDIRPLUS_ok(void)
 {
 	entryplus3 entries[ARRAY_SIZE(listing)];
 	READDIRPLUS3res res = {
-		.READDIRPLUS3res_u.resok = { wire_post_attr(), "VERIFIED", { entries, 1 } }
+		.READDIRPLUS3res_u.resok = { wire_post_attr(), VERIFIED, { entries, 1 } }
 	};
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(listing); i++)

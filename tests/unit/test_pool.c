@@ -611,6 +611,7 @@ static void check_broken(const struct broken_row *row, unsigned int n_connection
 	struct test_call *test, *others[N_OTHERS];
 	struct pool_info info;
 	struct bench bench;
+	int64_t start_ns = clock_ns();
 	unsigned int seen;
 	bool exact;
 
@@ -636,7 +637,7 @@ static void check_broken(const struct broken_row *row, unsigned int n_connection
 	wait_done(&bench, N_OTHERS + 1);
 	expect(test, row->status, row->ambiguous);
 	/* On a machine that stands still for a moment everything is silent: deaf ones may be more. */
-	exact = row->action != FAKE_DEAF;
+	exact = row->action != FAKE_DEAF && clock_ns() - start_ns < NS_PER_S;
 	seen = fake_server_seen(bench.server, 1000);
 	assert(exact ? seen == row->seen : seen >= row->seen);
 	if (row->payload_len)
@@ -977,6 +978,7 @@ static void test_slow_link(void)
 	wait_done(&bench, 1);
 	expect(test, 0, false);
 	assert(fake_server_seen(bench.server, 1) == 1 && !total_reconnects(&bench));
+	assert(n_events(&bench, POOL_SERVER_WAITING) == 0); /* it takes what we send */
 	bench_stop(&bench);
 	call_free(test);
 }
