@@ -97,7 +97,7 @@ void connection_reserve(struct connection *conn, const struct call *call);
 void connection_unreserve(struct connection *conn, const struct call *call);
 /* connection_bind - queue a reserved call; it leaves at the end of the turn. CONN_UP only. */
 void connection_bind(struct connection *conn, struct call *call);
-/* connection_tick - health and deadlines; about four times a second while anything is bound. */
+/* connection_tick - health and deadlines; about eight times a second while anything is bound. */
 void connection_tick(struct connection *conn, int64_t now_ns);
 /* connection_drain - move every bound call to *list, as at the end of the pool. */
 void connection_drain(struct connection *conn, struct call_list *list);

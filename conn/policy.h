@@ -6,9 +6,9 @@
  *
  * Ordering over several connections. The server executes what arrives on one connection in any
  * order it likes, and what arrives on two without any order at all. So nothing here keeps calls in
- * order: whoever needs B after A submits B when A is done. What the transport does promise is that a
- * call never runs on a new connection while the old socket may still deliver it: a lost connection
- * is reset (RST, send queue discarded) before any of its calls is sent again. */
+ * order: whoever needs B after A submits B when A is done. What the transport does promise is that no
+ * call that changes anything runs on a new connection while the old socket may still deliver it: a
+ * lost connection is reset (RST, send queue discarded) before any of its calls is sent again. */
 #ifndef CONN_POLICY_H
 #define CONN_POLICY_H
 

@@ -7,9 +7,6 @@ import time
 
 from lab.proxy import Cut, Delay, Drop, LoseWrite
 
-# False: a call that may not be executed twice is repeated, after timeo, on its connection alone, and
-# trusts in the server's reply cache there; which forgets (see test_repeated_on_a_busy_connection).
-REPETITIONS_ARE_VERIFIED = False
 # False: what a crashed server has lost is missing from reads and sizes until COMMIT brings it to light
 # (see test_lost_data_is_still_read); so here a crash loses nothing.
 LOST_DATA_IS_STILL_READ = False
@@ -79,8 +76,6 @@ class Storm:
     def drop(self):
         proc = self.random.choice(ONCE_ONLY + DATA + NAMES)
         on = self.random.choice(["call", "reply"])
-        if proc in ONCE_ONLY and not REPETITIONS_ARE_VERIFIED:
-            on = "call"
         self.proxy.on(proc, Drop(on), times=self.random.choice([1, 1, 1, 2]))
         return proc, on
 
