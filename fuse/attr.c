@@ -379,6 +379,15 @@ void attr_expect_ctime(struct inode *inode)
 	mutex_unlock(&inode->lock);
 }
 
+void attr_lost_name(struct inode *inode)
+{
+	mutex_lock(&inode->lock);
+	if (inode->has_attr && inode->attr.nlink > 0)
+		inode->attr.nlink--;
+	stale_locked(inode);
+	mutex_unlock(&inode->lock);
+}
+
 void attr_expire(struct inode *inode)
 {
 	mutex_lock(&inode->lock);

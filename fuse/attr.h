@@ -51,6 +51,9 @@ void attr_change_end(struct inode *inode);
 /* attr_expect_ctime - a LINK, RENAME or REMOVE of ours is about to change the file's ctime, and
  * nothing else of the data version; it comes without wcc_data. Before the call is sent. */
 void attr_expect_ctime(struct inode *inode);
+/* attr_lost_name - a REMOVE or RENAME of ours took one of the file's names: what is told of it from
+ * memory, should the server not answer now, has one link less. */
+void attr_lost_name(struct inode *inode);
 /* attr_expire - fetch before the next use, by a call that is sent from now on. */
 void attr_expire(struct inode *inode);
 

@@ -105,9 +105,20 @@ static enum silly_choice begin_victim(struct request *request, struct inode *dir
 
 /* ---- UNLINK and RMDIR -------------------------------------------------------------------- */
 
+/* Not of one that is kept under a hidden name. */
+static void note_lost_name(struct request *request)
+{
+	struct inode *victim = request->op.remove.victim;
+
+	if (victim && request->op.remove.ending && !S_ISDIR(victim->type))
+		attr_lost_name(victim);
+}
+
 static void remove_done(struct request *request, int error)
 {
 	apply_dir(request, request->inode, &request->replay.got.wcc);
+	if (!error)
+		note_lost_name(request);
 	if (!error || error == -ENOENT)
 		names_drop(request->fs->names, request->inode, request->name);
 	finish(request, error);
@@ -256,8 +267,10 @@ static void rename_done(struct request *request, int error)
 	apply_dir(request, request->inode, &rename->from);
 	if (request->other != request->inode)
 		apply_dir(request, request->other, &rename->to);
-	if (!error)
+	if (!error) {
+		note_lost_name(request);
 		move_name(request);
+	}
 	finish(request, error);
 }
 
