@@ -72,6 +72,7 @@ struct connection {
 	const char *stop_reason;
 
 	int64_t up_since_ns;          /* CONN_UP first */
+	bool told_lost;               /* and not up again since */
 	bool has_failed;              /* counted in the pool's n_failed; under its lock */
 	uint64_t acked;               /* of load.bytes_sent, by the server's kernel, when last looked at */
 	int64_t acked_ns;

@@ -95,8 +95,10 @@ static bool change(struct pool *pool, enum server_state old, enum server_state n
 		.outage_ns = new == SERVER_UP ? now_ns - watch->down_since_ns : 0,
 	};
 	watch->was_up = watch->was_up || new == SERVER_UP;
-	watch->told_down = new == SERVER_DOWN || (new == SERVER_WAITING && watch->told_down);
-	return true;
+	/* Whoever mounts hears of it in another way. */
+	watch->told_down = watch->was_up && (new == SERVER_DOWN ||
+					     (new == SERVER_WAITING && watch->told_down));
+	return watch->was_up;
 }
 
 /* A server that is back after a while is back on all paths; one whose last connection was lost may
@@ -237,9 +239,12 @@ static void report(struct pool *pool, struct connection *conn, enum conn_state o
 		.local = conn->local,
 	};
 
+	bool is_news = conn->state == CONN_UP || !conn->told_lost;
+
 	note_waiters(pool, conn, error);
-	if (old == CONN_CONNECTING && conn->state != CONN_UP && conn->n_failures != 1)
-		return; /* not every further dial that fails */
+	conn->told_lost = conn->state != CONN_UP;
+	if (!is_news)
+		return; /* a further dial that failed */
 	if (event.reconnected)
 		add_news(pool, &event);
 	else

@@ -391,6 +391,12 @@ def test_down(attempts, stage, way, ports):
     assert str(port) in said or "mount-timeout" in said
 
 
+def is_stopped(pid):
+    """Every thread: SIGSTOP takes a moment, in which a server may still answer."""
+    stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+
 @pytest.mark.parametrize("ports", [True, False], ids=["ports", "portmapper"])
 @pytest.mark.parametrize("who", ["server", "rpcbind"])
 def test_stopped(attempts, who, ports):
@@ -401,6 +407,7 @@ def test_stopped(attempts, who, ports):
     pids = [server.pid] if who == "server" else descendants(server.rpcbind.pid)
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
+    wait_for(lambda: all(is_stopped(pid) for pid in pids), 5, "the last of its threads")
     try:
         result = attempts.mount(ports=ports)
     finally:
