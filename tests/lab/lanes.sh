@@ -8,7 +8,6 @@ cd "$(dirname "$(readlink -f "$0")")/../.."
 
 LANES=${TESTS_LANES:-2}
 export FUSENFS_TEST_DIR
-chmod 711 "$FUSENFS_TEST_DIR" # tests are other users, too
 
 # one FILE ARGUMENT...: pytest exits with 5 if no test of the file is selected.
 one()
