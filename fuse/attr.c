@@ -395,6 +395,14 @@ void attr_expire(struct inode *inode)
 	mutex_unlock(&inode->lock);
 }
 
+void attr_lost_data(struct inode *inode)
+{
+	mutex_lock(&inode->lock);
+	data_lost_locked(inode);
+	stale_locked(inode);
+	mutex_unlock(&inode->lock);
+}
+
 int64_t attr_get(struct inode *inode, int64_t now_ns, struct attr *ret_attr)
 {
 	int64_t left_ns = -1;

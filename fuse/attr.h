@@ -57,6 +57,9 @@ void attr_lost_name(struct inode *inode);
 /* attr_expire - fetch before the next use, by a call that is sent from now on. */
 void attr_expire(struct inode *inode);
 
+/* attr_lost_data - what was written could not be saved: the kernel's pages show what is not there. */
+void attr_lost_data(struct inode *inode);
+
 /* attr_same_times - mtime and ctime: what tells two states of a directory apart. */
 bool attr_same_times(const struct attr *a, const struct attr *b);
 

@@ -10,6 +10,8 @@
 #include "ops.h"
 #include "wback.h"
 
+static const int64_t PENDING_NS = 500 * NS_PER_MS; /* for data to arrive, before its file is told of */
+
 /* ---- GETATTR ----------------------------------------------------------------------------- */
 
 /* If the server does not answer (softreval). For the root always: df(1) and umount(8) ask for it. */
@@ -58,22 +60,55 @@ static void send_getattr(struct request *request)
 		request_send(request, error, getattr_done);
 }
 
-void attr_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi UNUSED)
+static void getattr(struct request *request)
 {
-	struct request *request;
 	struct attr attr;
 
-	if (offline_getattr(req))
-		return;
-	request = request_new(req, ino);
-	if (!request)
-		return;
 	if (attr_get(request->inode, fs_now_ns(), &attr) > 0) {
 		request_reply_attr(request);
 		return;
 	}
 	names_count_stat(request->inode);
 	send_getattr(request);
+}
+
+/* The server has it now, and its times; or is too slow for that, and what is known will do. */
+static void sent_for_getattr(struct wback_wait *wait, int error)
+{
+	struct request *request = container_of(wait, struct request, wait);
+	struct wback_pending pending;
+
+	if ((error || wback_pending(request->inode, &pending)) && known_will_do(request))
+		request_reply_attr(request);
+	else if (error)
+		request_reply_err(request, error);
+	else
+		getattr(request);
+}
+
+/* Only the server can say when a file was changed, so what was written goes there first, as the Linux
+ * client has it. */
+static bool wait_for_pending(struct request *request)
+{
+	struct wback_pending pending;
+
+	if (!wback_pending(request->inode, &pending))
+		return false;
+	request_track(request);
+	request->wait.done = sent_for_getattr;
+	request->wait.until_ns = known_will_do(request) ? fs_now_ns() + PENDING_NS : INT64_MAX;
+	return !wback_send(request->inode, &request->wait);
+}
+
+void attr_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi UNUSED)
+{
+	struct request *request;
+
+	if (offline_getattr(req))
+		return;
+	request = request_new(req, ino);
+	if (request && !wait_for_pending(request))
+		getattr(request);
 }
 
 /* ---- SETATTR ----------------------------------------------------------------------------- */
@@ -176,6 +211,18 @@ static void set_from_fuse(const struct stat *st, int valid, struct setattr *ret_
 		ret_set->set &= ~(unsigned int)SET_MTIME;
 }
 
+/* Data that might have to be sent again must not come back behind a truncate, nor what is sent late
+ * change the times that are set now, or be refused for the mode. False: it waits. */
+static bool is_settled(struct request *request)
+{
+	const struct setattr *set = &request->op.setattr.set;
+
+	request->wait.done = flushed_for_setattr;
+	if (set->set & SET_SIZE)
+		return wback_flush_from(request->inode, &request->wait, set->size);
+	return wback_flush(request->inode, &request->wait);
+}
+
 void attr_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int valid,
 		  struct fuse_file_info *fi)
 {
@@ -193,11 +240,8 @@ void attr_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int valid,
 		request_groups(request);
 	if (set->set & SET_SIZE)
 		attr_drop_privs(request->inode, &request->cred, set);
-	request->wait.done = flushed_for_setattr;
-	/* Data that might have to be sent again must not come back behind a truncate. */
 	request_track(request);
-	if (!(set->set & SET_SIZE) ||
-	    wback_flush_from(request->inode, &request->wait, set->size))
+	if (is_settled(request))
 		send_setattr(request);
 }
 

@@ -152,11 +152,6 @@ void *dev_steal_buffer(const void *data)
 	return memory;
 }
 
-void dev_free_buffer(void *token)
-{
-	buffer_put(token);
-}
-
 /* ---- requests ---------------------------------------------------------------------------- */
 
 static void deliver(struct fs *fs, uint8_t *request, size_t size)

@@ -42,9 +42,8 @@ struct fs *dev_current_fs(void);
 /* dev_reply_to - until the next call, replies of this thread leave on fd. */
 void dev_reply_to(int fd);
 
-/* dev_steal_buffer - in a WRITE handler: keep the buffer data lies in. Returns a token for
- * dev_free_buffer(), or NULL when there is no memory for a new one (then copy). */
+/* dev_steal_buffer - in a WRITE handler: keep the buffer data lies in. Returns what to buffer_put(), or
+ * NULL when there is no memory for a new one (then copy). */
 void *dev_steal_buffer(const void *data);
-void dev_free_buffer(void *token);
 
 #endif

@@ -385,6 +385,42 @@ static bool keep_part(struct request *request, const struct nfs3_read *result)
 	return true;
 }
 
+static void sent_for_read(struct wback_wait *wait, int error)
+{
+	struct request *request = container_of(wait, struct request, wait);
+
+	if (error)
+		fail_read(request, error);
+	else
+		send_read(request);
+}
+
+/* What is pending in [start, end) goes to the server first. */
+static bool wait_for_pending(struct request *request, uint64_t start, uint64_t end)
+{
+	if (!wback_is_pending(request->inode, start, end))
+		return false;
+	request_track(request);
+	request->wait.done = sent_for_read;
+	request->wait.until_ns = INT64_MAX;
+	return !wback_send(request->inode, &request->wait);
+}
+
+static bool is_all_to_read(struct request *request, const struct nfs3_read *result)
+{
+	uint64_t end = request->op.read.offset + result->count;
+
+	return result->count == request->op.read.size ||
+	       (result->eof && !wback_is_pending(request->inode, end, UINT64_MAX));
+}
+
+/* Of the file as the server has it. */
+static void end_of_file(struct request *request)
+{
+	if (!wait_for_pending(request, request->op.read.offset + request->op.read.got, UINT64_MAX))
+		reply_read(request, request->op.read.buffer, request->op.read.got);
+}
+
 static void read_done(struct request *request, int error)
 {
 	struct fs *fs = request->fs;
@@ -401,7 +437,7 @@ static void read_done(struct request *request, int error)
 	if (result.attr.valid)
 		attr_apply(&fs->attr_policy, request->inode, &result.attr.attr, request->stamp,
 			   fs_now_ns());
-	if (result.data && !request->op.read.got && (result.count == size || result.eof)) {
+	if (result.data && !request->op.read.got && is_all_to_read(request, &result)) {
 		reply_read(request, result.data, result.count); /* from where it was received */
 		return;
 	}
@@ -410,10 +446,12 @@ static void read_done(struct request *request, int error)
 		return;
 	}
 	/* Never short but at the end of the file: the kernel would take it for that. */
-	if (request->op.read.got < size && !result.eof && !request_answered(request))
+	if (request->op.read.got == size || request_answered(request))
+		reply_read(request, request->op.read.buffer, request->op.read.got);
+	else if (!result.eof)
 		send_read(request);
 	else
-		reply_read(request, request->op.read.buffer, request->op.read.got);
+		end_of_file(request);
 }
 
 static void send_read(struct request *request)
@@ -442,18 +480,24 @@ void file_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 	request->op.read.offset = (uint64_t)offset;
 	if (size == 0)
 		request_reply_buf(request, NULL, 0);
-	else
+	else if (!wait_for_pending(request, request->op.read.offset, request->op.read.offset + size))
 		send_read(request);
 }
 
 /* ---- write ------------------------------------------------------------------------------- */
+
+static enum wback_how how_to_write(const struct fs *fs, const struct fuse_file_info *fi)
+{
+	if (fs->options->sync || (fi->flags & (O_SYNC | O_DSYNC)))
+		return WBACK_STABLE;
+	return fi->flags & O_DIRECT ? WBACK_THROUGH : WBACK_BEHIND;
+}
 
 void file_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset,
 		struct fuse_file_info *fi)
 {
 	struct request *request = request_new(req, ino);
 	struct file *file = file_of(fi);
-	bool stable;
 	int error;
 
 	if (!request)
@@ -463,8 +507,7 @@ void file_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, o
 		request_reply_err(request, error);
 		return;
 	}
-	stable = request->fs->options->sync || (fi->flags & (O_SYNC | O_DSYNC));
-	wback_write(request, &file->cred, data, size, (uint64_t)offset, stable);
+	wback_write(request, &file->cred, data, size, (uint64_t)offset, how_to_write(request->fs, fi));
 }
 
 /* ---- flush, fsync, release --------------------------------------------------------------- */

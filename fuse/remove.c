@@ -11,6 +11,7 @@
 #include "ops.h"
 #include "request.h"
 #include "silly.h"
+#include "wback.h"
 
 enum { RMDIR_TRIES = 8 };
 static const int64_t RMDIR_PAUSE_NS = 15 * NS_PER_MS;
@@ -274,7 +275,7 @@ static void rename_done(struct request *request, int error)
 	finish(request, error);
 }
 
-static void send_rename(struct request *request)
+static void rename_now(struct request *request)
 {
 	replay_send(request, &(struct replay){
 		.op = REPLAY_RENAME,
@@ -285,6 +286,29 @@ static void send_rename(struct request *request)
 		.file = request->op.remove.source,
 		.done = rename_done,
 	});
+}
+
+static void source_sent(struct wback_wait *wait, int error UNUSED)
+{
+	struct request *request = container_of(wait, struct request, wait);
+
+	if (request_answered(request))
+		finish(request, -EINTR);
+	else
+		rename_now(request);
+}
+
+/* A file is often written and then renamed over another one: whoever finds it there shall find what
+ * was written, as far as the server takes it. */
+static void send_rename(struct request *request)
+{
+	struct inode *source = request->op.remove.source;
+
+	request_track(request);
+	request->wait.done = source_sent;
+	request->wait.until_ns = INT64_MAX;
+	if (!source || wback_send(source, &request->wait))
+		rename_now(request);
 }
 
 static void target_hidden(struct request *request, int error)

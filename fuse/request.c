@@ -16,6 +16,7 @@
 #include "log.h"
 #include "request_table.h"
 #include "silly.h"
+#include "wback.h"
 
 /* ---- making and freeing ------------------------------------------------------------------ */
 
@@ -263,6 +264,23 @@ static double seconds(int64_t ns)
 	return ns > 0 ? (double)ns / 1e9 : 0.0;
 }
 
+/* As attr_get(), with what the server has not been told yet. In this order: what it takes in between
+ * is in the attributes by then. */
+static int64_t attr_with_pending(struct inode *inode, int64_t now_ns, struct attr *ret_attr)
+{
+	struct wback_pending pending;
+	bool is_pending = wback_pending(inode, &pending);
+	int64_t valid_ns = attr_get(inode, now_ns, ret_attr);
+
+	if (valid_ns < 0 || !is_pending)
+		return valid_ns;
+	if (ret_attr->size < pending.end)
+		ret_attr->size = pending.end;
+	if (time_before(ret_attr->mtime, pending.mtime))
+		ret_attr->mtime = ret_attr->ctime = pending.mtime;
+	return 0;
+}
+
 static void show_attr(const struct fs *fs, struct inode *inode, const struct attr *attr,
 		      struct stat *ret_st)
 {
@@ -281,7 +299,7 @@ void request_reply_attr(struct request *request)
 	struct fs *fs = request->fs;
 	struct attr attr;
 	struct stat st;
-	int64_t valid_ns = attr_get(request->inode, fs_now_ns(), &attr);
+	int64_t valid_ns = attr_with_pending(request->inode, fs_now_ns(), &attr);
 
 	if (valid_ns < 0) {
 		request_reply_err(request, -EIO);
@@ -310,7 +328,7 @@ void request_fill_entry(struct fs *fs, struct inode *parent, struct inode *child
 {
 	int64_t now_ns = fs_now_ns();
 	struct attr attr;
-	int64_t valid_ns = attr_get(child, now_ns, &attr);
+	int64_t valid_ns = attr_with_pending(child, now_ns, &attr);
 
 	memset(ret_entry, 0, sizeof(*ret_entry));
 	if (valid_ns < 0)

@@ -4,6 +4,7 @@
 #include "wback.h"
 
 #include <errno.h>
+#include <time.h>
 
 #include "log.h"
 #include "wback_inode.h"
@@ -75,9 +76,10 @@ static void refused(struct wback *wback, struct range *range, int error)
 	charge = range_free(range);
 	mutex_unlock(&wback->lock);
 	wback_pool_discharge(wback->fs->wback, charge);
-	if (ours)
-		wback_error_log(wback->fs, wback->inode, bytes, error,
-				"the server refused it when it was sent again");
+	if (!ours)
+		return;
+	attr_lost_data(wback->inode);
+	wback_error_log(wback->fs, wback->inode, bytes, error, "the server refused it");
 }
 
 static void taken(struct wback *wback, struct range *range)
@@ -189,45 +191,190 @@ void wback_dropped(struct range *range, int error)
 	request_reply_err(request, error);
 }
 
-/* It may be done, and its request with it, before this returns. */
-void wback_admitted(struct range *range)
+static void note_writer_locked(struct wback *wback, const struct cred *cred) REQUIRES(wback->lock)
 {
-	struct inode *inode = inode_ref(range->request->inode);
-	struct wback *wback = wback_of(inode);
-	struct fs *fs = wback->fs;
-	bool must_pin;
+	wback->cred = *cred;
+	clock_gettime(CLOCK_REALTIME_COARSE, &wback->written_at);
+}
+
+/* Takes the range in; true: its request, which is no longer its own, may be answered. */
+static bool take_in(struct wback *wback, struct range *range)
+{
+	bool behind, must_pin;
 
 	mutex_lock(&wback->lock);
+	behind = range->behind && range->stable == NFS3_UNSTABLE &&
+		 wback->lists.n_waiting < WBACK_BEHIND_MAX;
+	if (behind)
+		range->request = NULL;
 	wback_lists_add(&wback->lists, range);
-	wback->cred = range->cred;
+	note_writer_locked(wback, &range->cred);
 	must_pin = wback_must_pin_locked(wback);
 	mutex_unlock(&wback->lock);
 	if (must_pin)
 		wback_pin(wback);
+	return behind;
+}
+
+/* It may be done, and its request with it, before this returns. */
+void wback_admitted(struct range *range)
+{
+	struct request *request = range->request;
+	struct inode *inode = inode_ref(request->inode);
+	struct wback *wback = wback_of(inode);
+	struct fs *fs = wback->fs;
+
+	if (take_in(wback, range))
+		answer(request, 0);
 	wback_advance(wback);
 	inode_put(fs->inodes, inode);
 }
 
-void wback_write(struct request *request, const struct cred *cred, const char *data, size_t size,
-		 uint64_t offset, bool stable)
+/* A larger buffer for what gathers small writes, charged. */
+static struct range_buffer *new_room(struct fs *fs, const struct range *host, uint64_t end)
 {
-	struct fs *fs = request->fs;
-	int error = wback_refusal(fs);
-	struct range *range = NULL;
+	struct range_buffer *room = range_buffer_for(host, end);
 
-	if (!error && wback_get(fs, request->inode))
-		range = range_new(fs, data, size, offset);
+	if (room && !wback_pool_charge(fs->wback, room->charge)) {
+		range_buffer_free(room);
+		room = NULL;
+	}
+	return room;
+}
+
+/* Added to what was written just before? FULL: nothing more can be. */
+enum absorbed { NOT_ABSORBED, NO_ROOM, ABSORBED, ABSORBED_FULL };
+
+/* *room: a buffer to move to, if need be; the one that is free afterwards. host_copy: if there is no
+ * room, the host as it was. */
+static enum absorbed absorb_once(struct wback *wback, const struct cred *cred, const char *data,
+				 size_t size, uint64_t offset, struct range_buffer **room,
+				 struct range *host_copy)
+{
+	enum absorbed absorbed = NOT_ABSORBED;
+	struct range *host;
+
+	mutex_lock(&wback->lock);
+	host = wback_lists_host(&wback->lists, offset, size, cred);
+	if (host && !range_has_room(host, offset, size) && *room)
+		*room = range_move(host, *room);
+	if (host && !range_has_room(host, offset, size)) {
+		*host_copy = *host;
+		absorbed = NO_ROOM;
+	} else if (host) {
+		range_absorb(host, data, size, offset);
+		note_writer_locked(wback, cred);
+		absorbed = range_is_full(host) ? ABSORBED_FULL : ABSORBED;
+	}
+	mutex_unlock(&wback->lock);
+	return absorbed;
+}
+
+/* Add it to what was written just before and has not been sent. */
+static enum absorbed absorb(struct wback *wback, const struct cred *cred, const char *data, size_t size,
+			    uint64_t offset)
+{
+	struct range_buffer *room = NULL;
+	struct range host;
+	enum absorbed absorbed = absorb_once(wback, cred, data, size, offset, &room, &host);
+
+	if (absorbed != NO_ROOM)
+		return absorbed;
+	room = new_room(wback->fs, &host, offset + size);
+	if (room)
+		absorbed = absorb_once(wback, cred, data, size, offset, &room, &host);
+	if (room)
+		wback_pool_discharge(wback->fs->wback, room->charge);
+	range_buffer_free(room);
+	return absorbed;
+}
+
+static void write_range(struct request *request, const struct cred *cred, const char *data,
+			size_t size, uint64_t offset, enum wback_how how)
+{
+	struct range *range = range_new(request->fs, data, size, offset);
+
 	if (!range) {
-		request_reply_err(request, error ? error : -ENOMEM);
+		request_reply_err(request, -ENOMEM);
 		return;
 	}
 	range->cred = *cred;
-	range->stable = stable ? NFS3_FILE_SYNC : NFS3_UNSTABLE;
+	range->stable = how == WBACK_STABLE ? NFS3_FILE_SYNC : NFS3_UNSTABLE;
+	range->behind = how == WBACK_BEHIND;
 	range->request = request;
-	request->op.write.size = size;
 	request_track(request);
-	if (wback_pool_admit(fs->wback, range))
+	if (wback_pool_admit(request->fs->wback, range))
 		wback_admitted(range);
+}
+
+void wback_write(struct request *request, const struct cred *cred, const char *data, size_t size,
+		 uint64_t offset, enum wback_how how)
+{
+	struct fs *fs = request->fs;
+	int error = wback_refusal(fs);
+	struct wback *wback = error ? NULL : wback_get(fs, request->inode);
+	enum absorbed absorbed = NOT_ABSORBED;
+
+	if (!wback) {
+		request_reply_err(request, error ? error : -ENOMEM);
+		return;
+	}
+	request->op.write.size = size;
+	if (how == WBACK_BEHIND)
+		absorbed = absorb(wback, cred, data, size, offset);
+	if (absorbed < ABSORBED) {
+		write_range(request, cred, data, size, offset, how);
+		return;
+	}
+	if (absorbed == ABSORBED_FULL)
+		wback_advance(wback); /* the request keeps the inode */
+	request_reply_write(request, size);
+}
+
+bool wback_send(struct inode *inode, struct wback_wait *wait)
+{
+	struct wback *wback = wback_of(inode);
+	struct fs *fs;
+	bool waits;
+
+	if (!wback)
+		return true;
+	fs = wback->fs;
+	inode_ref(inode); /* as in wback_flush_from() */
+	mutex_lock(&wback->lock);
+	waits = wback_lists_wait_sent(&wback->lists, wait);
+	mutex_unlock(&wback->lock);
+	if (waits)
+		wback_advance(wback);
+	inode_put(fs->inodes, inode);
+	return !waits;
+}
+
+bool wback_is_pending(struct inode *inode, uint64_t start, uint64_t end)
+{
+	struct wback *wback = wback_of(inode);
+	bool pending;
+
+	if (!wback)
+		return false;
+	mutex_lock(&wback->lock);
+	pending = wback_lists_is_pending(&wback->lists, start, end);
+	mutex_unlock(&wback->lock);
+	return pending;
+}
+
+bool wback_pending(struct inode *inode, struct wback_pending *ret_pending)
+{
+	struct wback *wback = wback_of(inode);
+
+	*ret_pending = (struct wback_pending){ .end = 0 };
+	if (!wback)
+		return false;
+	mutex_lock(&wback->lock);
+	ret_pending->end = wback_lists_pending_end(&wback->lists);
+	ret_pending->mtime = wback->written_at;
+	mutex_unlock(&wback->lock);
+	return ret_pending->end > 0;
 }
 
 bool wback_flush_from(struct inode *inode, struct wback_wait *wait, uint64_t size)
@@ -309,7 +456,7 @@ bool wback_commit(struct inode *inode)
 	idle = !wback->lists.commit_in_flight && !TAILQ_EMPTY(&wback->lists.unstable) &&
 	       !wback->lists.trouble_since_ns;
 	if (wanted)
-		wback->lists.wanted_seq = wback->lists.next_seq;
+		wback_lists_want(&wback->lists);
 	mutex_unlock(&wback->lock);
 	if (wanted)
 		wback_advance(wback);

@@ -1,15 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* wback - data on its way to the server's stable storage, for each inode.
  *
- * A WRITE of the application becomes a range. It is sent UNSTABLE at once (FILE_SYNC with sync,
- * O_SYNC or O_DSYNC), answered when the server has taken it, and kept until a COMMIT returns the
- * write verifier its WRITE returned (RFC 1813 3.3.7, 3.3.21): a server that restarted in between
- * says so by another verifier, and the range is sent again. Ranges that overlap are never in flight
- * together, and go in the order of their write(2). Memory is bounded by wbuf= for the mount.
+ * A WRITE of the application becomes a range. Write-behind: it is answered at once, sent UNSTABLE when
+ * it is due (wback_lists.h), small ones together, and kept until a COMMIT returns the write verifier
+ * its WRITE returned (RFC 1813 3.3.7, 3.3.21): a server that restarted in between says so by another
+ * verifier, and the range is sent again. With sync, O_SYNC, O_DSYNC (FILE_SYNC) and O_DIRECT, and when
+ * there is too much of a file already, it is sent at once and answered when the server has taken it.
+ * Ranges that overlap are never in flight together, and go in the order of their write(2). Memory is
+ * bounded by wbuf= for the mount.
  *
- * A server that does not answer. A WRITE that gets no answer is the error of its own write(2), and
- * its data is not kept. Data that the server had taken is: when a COMMIT, or a WRITE that had to be
- * repeated, ends without an answer,
+ * Pending is what was answered and the server has not taken. What the kernel is told of a file
+ * includes it: who tells attributes looks for it first, and at the attributes then (request.c). What
+ * needs the server's own view (GETATTR, READ of such a piece) has it sent and waits until it is taken;
+ * what changes the file otherwise (SETATTR) waits until it is stable.
+ *
+ * A server that does not answer. A WRITE that its write(2) still waits for is the error of that, and its
+ * data is not kept. What was answered is: when a COMMIT or such a WRITE ends without an answer,
  *   softwrite=hold  it is held and tried again, at most half a second after the server is back,
  *                   until it is saved or there was no answer for deadtimeo (counted from the start of
  *                   the first attempt; an attempt under way may end first). Then it is lost;
@@ -43,10 +49,28 @@
 
 struct wback_timed;
 
-/* wback_write - take a WRITE request over: send, hold, answer. data lies in the FUSE buffer; cred is
- * copied. */
+enum wback_how {
+	WBACK_BEHIND,  /* answer at once */
+	WBACK_THROUGH, /* when the server has taken it */
+	WBACK_STABLE,  /* when it is on stable storage */
+};
+
+/* wback_write - take a WRITE request over: hold, answer, send, as `how` says. data lies in the FUSE
+ * buffer; cred is copied. */
 void wback_write(struct request *request, const struct cred *cred, const char *data, size_t size,
-		 uint64_t offset, bool stable);
+		 uint64_t offset, enum wback_how how);
+
+/* What a file's attributes do not show yet. */
+struct wback_pending {
+	uint64_t end;          /* of the last byte; 0: there is none */
+	struct timespec mtime; /* of the last write(2), on this host's clock */
+};
+/* wback_pending - true if anything is pending. wback_is_pending - in [start, end)? */
+bool wback_pending(struct inode *inode, struct wback_pending *ret_pending);
+bool wback_is_pending(struct inode *inode, uint64_t start, uint64_t end);
+/* wback_send - wait->done() when what is pending now has been taken, or at wait->until_ns, or it cannot
+ * be. Otherwise as wback_flush(). */
+bool wback_send(struct inode *inode, struct wback_wait *wait);
 
 /* wback_flush - wait->done() when all that was written before is on stable storage, or cannot be.
  * True: it is already, and done() will not be called. The caller keeps the inode until then; done()

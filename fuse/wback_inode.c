@@ -7,6 +7,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* One file's COMMITs: of a part of wbuf each, so that the others take data meanwhile. */
+enum { COMMIT_PARTS = 4 };
+
 /* ---- the wback of an inode --------------------------------------------------------------- */
 
 struct wback *wback_of(struct inode *inode)
@@ -154,6 +157,8 @@ static uint64_t look(struct wback *wback, struct wback_todo *todo)
 		.hold_ns = wback_hold_ns(fs),
 		.down_error = wback_refusal(fs),
 		.memory_short = wback_pool_is_short(fs->wback),
+		.commit_bytes = fs->options->wbuf / COMMIT_PARTS,
+		.wsize = fs->wsize,
 	};
 	uint64_t lost, charge;
 
@@ -224,7 +229,7 @@ void wback_advance(struct wback *wback)
 	if (todo.empty)
 		wback_pool_leave(fs->wback, &wback->holder);
 	wake(&todo.failed, todo.fail_error);
-	wake(&todo.stable, 0);
+	wake(&todo.satisfied, 0);
 	wback_pool_release(fs->wback);
 	if (todo.empty)
 		inode_put(fs->inodes, inode);

@@ -17,6 +17,7 @@ struct wback {
 	struct mutex lock;          /* guards what follows, ranges and their buffers */
 	struct wback_lists lists;
 	bool holds_inode;
+	struct timespec written_at; /* the last write(2), on this host's clock */
 	struct cred cred;           /* of the last writer: COMMIT is sent as him */
 	struct wback_error error;
 };

@@ -12,6 +12,7 @@ void wback_lists_init(struct wback_lists *lists)
 	TAILQ_INIT(&lists->unstable);
 	TAILQ_INIT(&lists->committing);
 	TAILQ_INIT(&lists->waits);
+	TAILQ_INIT(&lists->sends);
 	TAILQ_INIT(&lists->fenced);
 	TAILQ_INIT(&lists->failed);
 }
@@ -23,14 +24,14 @@ void wback_todo_init(struct wback_todo *todo)
 	TAILQ_INIT(&todo->dropped);
 	STAILQ_INIT(&todo->send);
 	TAILQ_INIT(&todo->failed);
-	TAILQ_INIT(&todo->stable);
+	TAILQ_INIT(&todo->satisfied);
 }
 
 bool wback_lists_empty(const struct wback_lists *lists)
 {
 	return TAILQ_EMPTY(&lists->waiting) && TAILQ_EMPTY(&lists->writing) &&
 	       TAILQ_EMPTY(&lists->unstable) && TAILQ_EMPTY(&lists->committing) &&
-	       TAILQ_EMPTY(&lists->fenced) && quarantine_is_empty(&lists->quarantine) &&
+	       TAILQ_EMPTY(&lists->sends) && TAILQ_EMPTY(&lists->fenced) && quarantine_is_empty(&lists->quarantine) &&
 	       !lists->commit_in_flight; /* its reply will look for the file */
 }
 
@@ -39,16 +40,23 @@ static bool is_waiting_before(const struct wback_lists *lists, uint64_t seq)
 {
 	const struct range *range;
 
-	TAILQ_FOREACH(range, &lists->waiting, link)
-		if (range->seq < seq && range_is_ours(range))
+	TAILQ_FOREACH(range, &lists->waiting, link) {
+		if (range->seq >= seq)
+			return false;
+		if (range_is_ours(range))
 			return true;
+	}
 	return false;
+}
+
+static bool is_taken_before(const struct wback_lists *lists, uint64_t seq)
+{
+	return !is_waiting_before(lists, seq) && !range_any_before(&lists->writing, seq);
 }
 
 static bool is_stable_before(const struct wback_lists *lists, uint64_t seq)
 {
-	return !is_waiting_before(lists, seq) && !range_any_before(&lists->writing, seq) &&
-	       !range_any_before(&lists->unstable, seq) &&
+	return is_taken_before(lists, seq) && !range_any_before(&lists->unstable, seq) &&
 	       !range_any_before(&lists->committing, seq);
 }
 
@@ -73,9 +81,43 @@ static void recount(struct wback_lists *lists)
 	const struct range *range;
 
 	lists->n_unstable = 0;
-	TAILQ_FOREACH(range, &lists->unstable, link)
-		if (++lists->n_unstable > WBACK_RANGES_MAX)
-			break;
+	lists->unstable_bytes = 0;
+	TAILQ_FOREACH(range, &lists->unstable, link) {
+		lists->n_unstable++;
+		lists->unstable_bytes += range->len;
+	}
+}
+
+/* ---- the waiting list -------------------------------------------------------------------- */
+
+/* By seq: what has been sent before comes in among the newer ones. */
+static void enter_waiting(struct wback_lists *lists, struct range *range)
+{
+	struct range *before = TAILQ_LAST(&lists->waiting, range_list);
+
+	while (before && before->seq > range->seq)
+		before = TAILQ_PREV(before, range_list, link);
+	if (before)
+		TAILQ_INSERT_AFTER(&lists->waiting, before, range, link);
+	else
+		TAILQ_INSERT_HEAD(&lists->waiting, range, link);
+	lists->n_waiting++;
+}
+
+static void leave_waiting(struct wback_lists *lists, struct range *range)
+{
+	TAILQ_REMOVE(&lists->waiting, range, link);
+	lists->n_waiting--;
+}
+
+static bool overlaps_older(const struct range *range)
+{
+	const struct range *older = range;
+
+	while ((older = TAILQ_PREV(older, range_list, link)))
+		if (range_overlaps(older, range))
+			return true;
+	return false;
 }
 
 /* ---- what comes in ----------------------------------------------------------------------- */
@@ -83,7 +125,36 @@ static void recount(struct wback_lists *lists)
 void wback_lists_add(struct wback_lists *lists, struct range *range)
 {
 	range->seq = lists->next_seq++;
-	TAILQ_INSERT_TAIL(&lists->waiting, range, link);
+	enter_waiting(lists, range);
+	if (overlaps_older(range))
+		lists->urgent_seq = range->seq; /* it cannot be sent before them */
+	if (lists->n_waiting >= WBACK_BEHIND_MAX)
+		wback_lists_hurry(lists);
+}
+
+struct range *wback_lists_host(struct wback_lists *lists, uint64_t offset, size_t size,
+			       const struct cred *cred)
+{
+	struct range *range;
+
+	TAILQ_FOREACH_REVERSE(range, &lists->waiting, range_list, link) {
+		if (range_may_absorb(range, offset, size, cred))
+			return range;
+		if (range->offset < offset + size && offset < range_end(range))
+			return NULL;
+	}
+	return NULL;
+}
+
+void wback_lists_hurry(struct wback_lists *lists)
+{
+	lists->urgent_seq = lists->next_seq;
+}
+
+void wback_lists_want(struct wback_lists *lists)
+{
+	lists->wanted_seq = lists->next_seq;
+	wback_lists_hurry(lists);
 }
 
 bool wback_lists_wait(struct wback_lists *lists, struct wback_wait *wait)
@@ -92,7 +163,51 @@ bool wback_lists_wait(struct wback_lists *lists, struct wback_wait *wait)
 	if (is_stable_before(lists, wait->seq) && !is_fenced(lists, wait))
 		return false;
 	TAILQ_INSERT_TAIL(&lists->waits, wait, link);
+	wback_lists_hurry(lists);
 	return true;
+}
+
+bool wback_lists_wait_sent(struct wback_lists *lists, struct wback_wait *wait)
+{
+	wait->seq = lists->next_seq;
+	if (is_taken_before(lists, wait->seq))
+		return false;
+	TAILQ_INSERT_TAIL(&lists->sends, wait, link);
+	wback_lists_hurry(lists);
+	return true;
+}
+
+static bool is_pending(const struct range_list *list, uint64_t start, uint64_t end)
+{
+	const struct range *range;
+
+	TAILQ_FOREACH(range, list, link)
+		if (range_is_ours(range) && range->offset < end && start < range_end(range))
+			return true;
+	return false;
+}
+
+bool wback_lists_is_pending(const struct wback_lists *lists, uint64_t start, uint64_t end)
+{
+	return is_pending(&lists->waiting, start, end) || is_pending(&lists->writing, start, end);
+}
+
+static uint64_t end_of(const struct range_list *list)
+{
+	const struct range *range;
+	uint64_t end = 0;
+
+	TAILQ_FOREACH(range, list, link)
+		if (range_is_ours(range) && range_end(range) > end)
+			end = range_end(range);
+	return end;
+}
+
+uint64_t wback_lists_pending_end(const struct wback_lists *lists)
+{
+	uint64_t waiting = end_of(&lists->waiting), writing = end_of(&lists->writing);
+
+	return waiting > writing ? waiting : writing;
 }
 
 /* ---- what calls have brought ------------------------------------------------------------- */
@@ -110,7 +225,7 @@ void wback_lists_taken(struct wback_lists *lists, struct range *range, struct ra
 	range_replace(&lists->unstable, range, freed);
 	range_replace(&lists->committing, range, freed);
 	TAILQ_INSERT_TAIL(range->unstable ? &lists->unstable : freed, range, link);
-	recount(lists);
+	recount(lists); /* that may have cut some, too */
 }
 
 void wback_lists_refused(struct wback_lists *lists, struct range *range)
@@ -123,7 +238,7 @@ static void begin_pass(struct wback_lists *lists, struct range *range)
 {
 	range->done = 0;
 	range->unstable = range->has_verf = range->mixed_verf = false;
-	TAILQ_INSERT_TAIL(&lists->waiting, range, link);
+	enter_waiting(lists, range);
 }
 
 void wback_lists_held(struct wback_lists *lists, struct range *range)
@@ -156,7 +271,7 @@ unsigned int wback_lists_committed(struct wback_lists *lists, uint64_t verf,
 		}
 	}
 	if (n_again)
-		lists->wanted_seq = lists->next_seq;
+		wback_lists_want(lists);
 	return n_again;
 }
 
@@ -170,6 +285,7 @@ void wback_lists_uncommitted(struct wback_lists *lists)
 static void fail_waits(struct wback_lists *lists, int error)
 {
 	TAILQ_CONCAT(&lists->failed, &lists->waits, link);
+	TAILQ_CONCAT(&lists->failed, &lists->sends, link);
 	lists->fail_error = error;
 }
 
@@ -198,7 +314,7 @@ void wback_lists_trouble(struct wback_lists *lists, int64_t start_ns, int64_t re
 	if (!lists->trouble_since_ns)
 		lists->trouble_since_ns = start_ns;
 	lists->retry_at_ns = retry_at_ns;
-	lists->wanted_seq = lists->next_seq;
+	wback_lists_want(lists);
 	fail_waits(lists, error);
 }
 
@@ -225,12 +341,12 @@ void wback_lists_give_up(struct wback_lists *lists, struct range_list *lost)
 	struct range *range, *next;
 
 	TAILQ_CONCAT(lost, &lists->unstable, link);
-	lists->n_unstable = 0;
+	recount(lists);
 	for (range = TAILQ_FIRST(&lists->waiting); range; range = next) {
 		next = TAILQ_NEXT(range, link);
 		if (!range_is_ours(range))
 			continue;
-		TAILQ_REMOVE(&lists->waiting, range, link);
+		leave_waiting(lists, range);
 		TAILQ_INSERT_TAIL(lost, range, link);
 	}
 	/* What is in flight will be lost, too, if it is not answered. */
@@ -254,33 +370,76 @@ static void take_dropped(struct wback_lists *lists, struct wback_todo *todo)
 		next = TAILQ_NEXT(range, link);
 		if (range_is_ours(range) || !request_answered(range->request))
 			continue;
-		TAILQ_REMOVE(&lists->waiting, range, link);
+		leave_waiting(lists, range);
 		TAILQ_INSERT_TAIL(&todo->dropped, range, link);
 	}
 }
 
-static bool is_sendable(const struct wback_lists *lists, const struct range *range, bool retry)
+/* Whoever waits for his own write(2) is always due. */
+static bool is_due(const struct wback_lists *lists, const struct range *range,
+		   const struct wback_view *view)
 {
-	if (range_is_ours(range) && (!retry || lists->n_ours >= WBACK_OURS_MAX))
+	if (!range_is_ours(range) || !range->fresh || range_is_full(range))
+		return true;
+	return range->seq < lists->urgent_seq || view->memory_short ||
+	       view->now_ns - range->since_ns >= WBACK_AGE_NS;
+}
+
+static bool is_sendable(const struct wback_lists *lists, const struct range *range,
+			const struct wback_view *view)
+{
+	if (range_is_ours(range) && (!may_retry(lists, view) || lists->n_ours >= WBACK_OURS_MAX))
 		return false;
 	if (!range_is_again(range) && is_closed(lists, range))
 		return false;
-	return !range_overlaps_any(&lists->writing, range, false) &&
-	       !range_overlaps_any(&lists->waiting, range, true);
+	return is_due(lists, range, view) && !range_overlaps_any(&lists->writing, range, false) &&
+	       !overlaps_older(range);
 }
 
-static void take_sendable(struct wback_lists *lists, bool retry, struct wback_todo *todo)
+/* Will somebody want it stable, and is nothing else to be made so? Then COMMIT would be a second trip.
+ * Who asks only for its attributes closes it next, if that is the whole file. */
+static bool is_all_of_it(const struct wback_lists *lists, const struct range *range,
+			 const struct wback_view *view)
+{
+	const struct wback_wait *wait = TAILQ_LAST(&lists->waits, wback_wait_list);
+	bool wanted = range->seq < lists->wanted_seq || (wait && range->seq < wait->seq) ||
+		      (range->offset == 0 && !TAILQ_EMPTY(&lists->sends));
+
+	return range_is_ours(range) && range->fresh && wanted && range->len <= view->wsize &&
+	       lists->n_waiting == 1 && TAILQ_EMPTY(&lists->writing) &&
+	       TAILQ_EMPTY(&lists->unstable) && TAILQ_EMPTY(&lists->committing);
+}
+
+static void take_sendable(struct wback_lists *lists, const struct wback_view *view,
+			  struct wback_todo *todo)
 {
 	struct range *range, *next;
 
 	for (range = TAILQ_FIRST(&lists->waiting); range; range = next) {
 		next = TAILQ_NEXT(range, link);
-		if (!is_sendable(lists, range, retry))
+		if (!is_sendable(lists, range, view))
 			continue;
-		TAILQ_REMOVE(&lists->waiting, range, link);
+		if (is_all_of_it(lists, range, view))
+			range->stable = NFS3_FILE_SYNC;
+		leave_waiting(lists, range);
+		range->fresh = false;
 		TAILQ_INSERT_TAIL(&lists->writing, range, link);
 		lists->n_ours += range_is_ours(range);
 		STAILQ_INSERT_TAIL(&todo->send, range, send_link);
+	}
+}
+
+static void take_sends(struct wback_lists *lists, const struct wback_view *view,
+		       struct wback_todo *todo)
+{
+	struct wback_wait *wait, *next;
+
+	for (wait = TAILQ_FIRST(&lists->sends); wait; wait = next) {
+		next = TAILQ_NEXT(wait, link);
+		if (!is_taken_before(lists, wait->seq) && view->now_ns < wait->until_ns)
+			continue;
+		TAILQ_REMOVE(&lists->sends, wait, link);
+		TAILQ_INSERT_TAIL(&todo->satisfied, wait, link);
 	}
 }
 
@@ -297,7 +456,7 @@ static void take_waits(struct wback_lists *lists, struct wback_todo *todo)
 		if (is_fenced(lists, wait))
 			continue;
 		TAILQ_REMOVE(&lists->fenced, wait, link);
-		TAILQ_INSERT_TAIL(&todo->stable, wait, link);
+		TAILQ_INSERT_TAIL(&todo->satisfied, wait, link);
 	}
 }
 
@@ -311,7 +470,10 @@ static bool should_commit(const struct wback_lists *lists, const struct wback_vi
 		return false;
 	if (range_any_before(&lists->unstable, seq))
 		return !is_waiting_before(lists, seq) && !range_any_before(&lists->writing, seq);
-	return lists->n_unstable > WBACK_RANGES_MAX || view->memory_short;
+	if (view->memory_short && TAILQ_EMPTY(&lists->writing))
+		return true;
+	return lists->n_unstable > WBACK_RANGES_MAX ||
+	       (view->commit_bytes && lists->unstable_bytes >= view->commit_bytes);
 }
 
 static void take_commit(struct wback_lists *lists, const struct wback_view *view,
@@ -321,8 +483,8 @@ static void take_commit(struct wback_lists *lists, const struct wback_view *view
 	if (!todo->commit)
 		return;
 	lists->commit_in_flight = true;
-	lists->n_unstable = 0;
 	TAILQ_CONCAT(&lists->committing, &lists->unstable, link);
+	recount(lists);
 }
 
 void wback_lists_look(struct wback_lists *lists, const struct wback_view *view,
@@ -334,13 +496,15 @@ void wback_lists_look(struct wback_lists *lists, const struct wback_view *view,
 		lists->trouble_since_ns = 0;
 	if (lists->trouble_since_ns && view->now_ns - lists->trouble_since_ns >= view->hold_ns)
 		wback_lists_give_up(lists, &todo->lost);
-	take_sendable(lists, may_retry(lists, view), todo);
+	take_sendable(lists, view, todo);
 	take_waits(lists, todo);
+	take_sends(lists, view, todo);
 	if (lists->trouble_since_ns && view->down_error)
 		fail_waits(lists, view->down_error);
 	take_commit(lists, view, todo);
 	TAILQ_CONCAT(&todo->failed, &lists->failed, link);
 	todo->fail_error = lists->fail_error;
 	todo->empty = wback_lists_empty(lists);
-	todo->timed = lists->trouble_since_ns || !quarantine_is_empty(&lists->quarantine);
+	todo->timed = lists->trouble_since_ns || !quarantine_is_empty(&lists->quarantine) ||
+		      !TAILQ_EMPTY(&lists->waiting) || !TAILQ_EMPTY(&lists->sends);
 }

@@ -82,6 +82,11 @@ static bool charge(struct wback_pool *pool, uint64_t bytes, uint64_t limit)
 	return true;
 }
 
+bool wback_pool_charge(struct wback_pool *pool, uint64_t bytes)
+{
+	return !atomic_load(&pool->n_queued) && charge(pool, bytes, pool->fs->options->wbuf);
+}
+
 /* May it be taken now? If so, it is charged. */
 static bool try_admit(struct wback_pool *pool, struct range *range, int64_t now_ns)
 {

@@ -33,6 +33,8 @@ void wback_pool_free(struct wback_pool *pool);
 /* wback_pool_admit - true: the range may be taken, and has been charged. False: it waits, and
  * wback_admitted() or wback_dropped() follows. */
 bool wback_pool_admit(struct wback_pool *pool, struct range *range);
+/* wback_pool_charge - for a range to grow by so much. False: there is no memory for that now. */
+bool wback_pool_charge(struct wback_pool *pool, uint64_t bytes);
 /* wback_pool_n_queued - how many wait. */
 unsigned int wback_pool_n_queued(struct wback_pool *pool);
 

@@ -690,6 +690,7 @@ def test_write_errors(mount, proxy, name, number):
     with opened(m.path / "other", WRONLY | CREAT):
         pass
     rule = proxy.on("WRITE", Status(name))
+    m.expect_log("are lost")
 
     def attempt():
         with opened(m.path / "f", WRONLY | CREAT) as fd:

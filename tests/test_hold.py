@@ -100,7 +100,9 @@ def test_retried_promptly(mount, proxy):
 
     def work(child):
         fd = os.open(m.path / "f", WRONLY | CREAT)
-        os.write(fd, b"x" * 10_000)
+        for i in range(2):
+            os.pwrite(fd, b"x" * 10_000, 50_000 * i)
+        os.fstat(fd)  # the server has it, unstable
         child.tell()
         child.hear()
         child.tell(seconds(os.fsync, fd))
@@ -295,7 +297,8 @@ def test_rewrite_is_refused(mount, proxy, status, number):
     m.expect_log("are lost")
     lost = proxy.on("WRITE", LoseWrite(), times=1)
     with opened(m.path / "f", WRONLY | CREAT) as a, opened(m.path / "f", WRONLY) as b:
-        os.write(a, b"x" * 1000)
+        os.pwrite(a, b"x" * 1000, 1000)
+        os.fstat(a)  # the server has it
         assert lost.hits == 1
         refused = proxy.on("WRITE", Status(status))
         assert [errno_of(os.fsync, fd) for fd in (a, a, b, b)] == [number, 0, number, 0]
@@ -345,8 +348,10 @@ def test_stale_write(mount, proxy, nconnect, second):
     stale = Stale(proxy.server)
     with opened(m.path / "f", RDWR | CREAT) as fd:
         os.pwrite(fd, b"0" * 20_000, 0)
+        os.fstat(fd)  # the server has it
         rule = proxy.on("WRITE", stale, times=1)
         os.pwrite(fd, b"A" * 10_000, 5000)
+        os.fstat(fd)
         assert rule.hits == 1
         with delivered_after(1.0, stale):
             start = time.monotonic()
@@ -355,6 +360,7 @@ def test_stale_write(mount, proxy, nconnect, second):
             assert time.monotonic() - start < 0.9
             if second == "write":
                 os.pwrite(fd, b"B" * 100, 7000)
+                os.fsync(fd)
             elif second == "truncate":
                 os.ftruncate(fd, 6000)
             else:
@@ -366,13 +372,14 @@ def test_stale_write(mount, proxy, nconnect, second):
 
 
 def test_stale_write_that_timed_out(mount, proxy):
-    """The same for a WRITE that nobody has answered: write(2) has failed, and what is written there
-    then stays."""
+    """The same for a WRITE that nobody has answered: fsync has failed, and what is written there then
+    stays."""
     m = mount(server=proxy, options=f"timeo=20,retrans=1,detect=20", nconnect=4)
     stale = Stale(proxy.server, cut=False)
     with opened(m.path / "f", RDWR | CREAT) as fd:
         rule = proxy.on("WRITE", stale)
-        assert errno_of(os.pwrite, fd, b"A" * 10_000, 0) == errno.ETIMEDOUT
+        os.pwrite(fd, b"A" * 10_000, 0)
+        assert errno_of(os.fsync, fd) == errno.ETIMEDOUT
         rule.end()
         with delivered_after(1.0, stale):
             os.pwrite(fd, b"B" * 10_000, 0)
@@ -404,7 +411,7 @@ def test_killed_in_quarantine(mount, proxy):
     stale = Stale(proxy.server)
 
     def work(child):
-        fd = os.open(m.path / "f", RDWR)
+        fd = os.open(m.path / "f", RDWR | os.O_DSYNC)
         child.tell()
         os.pwrite(fd, b"B" * 10_000, 0)
 
@@ -416,6 +423,7 @@ def test_killed_in_quarantine(mount, proxy):
         with opened(m.path / "f", RDWR | CREAT) as fd:
             proxy.on("WRITE", stale, times=1)
             os.pwrite(fd, b"A" * 10_000, 0)
+            os.fstat(fd)
             with Child(body) as child:
                 child.hear()
                 time.sleep(0.3)
@@ -445,8 +453,8 @@ def test_truncation_of_a_killed_process(mount, proxy):
         threading.Timer(0.7, hold.end).start()
         start = time.monotonic()
         os.pwrite(fd, b"B" * 5000, 0)
-        assert 0.5 < time.monotonic() - start < 3
         os.fsync(fd)
+        assert 0.5 < time.monotonic() - start < 3
     assert (m.server_path / "f").read_bytes() == b"B" * 5000
 
 

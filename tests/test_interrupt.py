@@ -81,7 +81,8 @@ def reads_direct():
 
 
 def writes(name="w"):
-    fd = os.open(name, WRONLY | CREAT)
+    """One that waits for the server."""
+    fd = os.open(name, WRONLY | CREAT | os.O_DSYNC)
     return lambda: os.write(fd, b"x" * 10_000)
 
 
@@ -386,7 +387,7 @@ def raw_operation(name):
         fd = written()
         return lambda: raw(name, fd)
     if name == "write":
-        fd = os.open("w", WRONLY | CREAT)
+        fd = os.open("w", WRONLY | CREAT | os.O_DSYNC)
         return lambda: raw("write", fd, buffer, 4096)
     if name == "read":
         fd = os.open("f", os.O_RDONLY)

@@ -23,6 +23,7 @@ static struct range *make(uint64_t seq, uint64_t offset, uint32_t len, char fill
 	range = range_new(&fs, data, len, offset);
 	assert(range);
 	range->seq = seq;
+	range->fresh = false; /* it was sent */
 	return range;
 }
 

@@ -148,10 +148,10 @@ static void test_commit(void)
 	wback_lists_uncommitted(&lists);
 	assert(wback_lists_wait(&lists, &wait));
 	look();
-	assert(todo.commit && TAILQ_EMPTY(&todo.stable));
+	assert(todo.commit && TAILQ_EMPTY(&todo.satisfied));
 	assert(wback_lists_committed(&lists, 1, &freed) == 0 && release(&freed) == 1);
 	look();
-	assert(TAILQ_FIRST(&todo.stable) == &wait && todo.empty && !todo.timed);
+	assert(TAILQ_FIRST(&todo.satisfied) == &wait && todo.empty && !todo.timed);
 	end();
 }
 
@@ -248,9 +248,9 @@ static void test_quarantine(void)
 	assert(!wback_lists_wait(&lists, &fsync) && !wback_lists_wait(&lists, &longer));
 	assert(wback_lists_wait(&lists, &truncate));
 	look();
-	assert(TAILQ_EMPTY(&todo.stable) && !todo.empty);
+	assert(TAILQ_EMPTY(&todo.satisfied) && !todo.empty);
 	look_at((struct wback_view){ .now_ns = 2000, .hold_ns = 1 });
-	assert(TAILQ_FIRST(&todo.stable) == &truncate && todo.empty && !todo.timed);
+	assert(TAILQ_FIRST(&todo.satisfied) == &truncate && todo.empty && !todo.timed);
 	end();
 }
 
@@ -266,13 +266,13 @@ static void test_cutting(void)
 	add(60, 10, &writers[1]);
 	assert(!wback_lists_wait(&lists, &fsync) && wback_lists_wait(&lists, &truncate));
 	look();
-	assert(n_sent() == 1 && TAILQ_EMPTY(&todo.stable));
+	assert(n_sent() == 1 && TAILQ_EMPTY(&todo.satisfied));
 	wback_lists_cut_done(&lists);
 	look();
 	assert(n_sent() == 0);
 	wback_lists_cut_done(&lists);
 	look();
-	assert(n_sent() == 1 && TAILQ_EMPTY(&todo.stable)); /* it waits for what is sent now */
+	assert(n_sent() == 1 && TAILQ_EMPTY(&todo.satisfied)); /* it waits for what is sent now */
 	take(TAILQ_FIRST(&lists.writing), 1);
 	take(TAILQ_FIRST(&lists.writing), 1);
 	end();
