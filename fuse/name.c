@@ -435,6 +435,7 @@ static void send_create(struct request *request)
 		.name = request->name,
 		.mode = request->op.create.mode,
 		.verf = request->op.create.verf,
+		.exclusive = request->op.create.open && request->op.create.fi.flags & O_EXCL,
 		.set = request->op.create.set,
 		.done = create_done,
 	});
@@ -471,7 +472,7 @@ void name_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mod
 	request->op.create.open = true;
 	request->op.create.fi = *fi;
 	if (fi->flags & O_EXCL) {
-		request->op.create.mode = NFS3_EXCLUSIVE;
+		request->op.create.mode = replay_exclusive_mode(request->fs);
 		request->op.create.verf = create_verifier();
 	}
 	send_create(request);

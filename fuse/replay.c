@@ -384,6 +384,7 @@ static void judge_made(struct request *request)
 		.nonce = replay->set.atime,
 		.nonce_ignored = !(replay->set.set & SET_ATIME) ||
 				 atomic_load(nonce_ignored(request)),
+		.strict = replay->exclusive && !replay->without_nonce,
 		.since = replay->before,
 	};
 
@@ -518,14 +519,17 @@ static void attempt(struct request *request, int64_t delay_ns)
 static void learn(struct request *request)
 {
 	const struct replay *replay = &request->replay;
+	const struct post_attr *made = &replay->got.object.attr;
 	struct replay_memory *memory = &request->fs->replay;
 
 	if (!makes(replay) || !(replay->set.set & SET_ATIME))
 		return;
 	atomic_store_explicit(&memory->nonce_taken, true, memory_order_relaxed);
-	if (replay->got.object.attr.valid)
-		atomic_store(nonce_ignored(request),
-			     replay_nonce_ignored(replay->set.atime, &replay->got.object.attr.attr));
+	if (!made->valid)
+		return;
+	atomic_store(nonce_ignored(request), replay_nonce_ignored(replay->set.atime, &made->attr));
+	if (type_made(replay) == S_IFREG)
+		atomic_store(&memory->nonce_weak, !replay_nonce_kept(replay->set.atime, &made->attr));
 }
 
 static void note_ambiguous(struct request *request)
@@ -619,6 +623,16 @@ static void attempted(struct request *request, int error)
 void replay_memory_init(struct replay_memory *memory)
 {
 	atomic_store(&memory->nonce_ignored[S_IFLNK >> 12], true);
+}
+
+enum nfs3_create_mode replay_exclusive_mode(const struct fs *fs)
+{
+	const struct replay_memory *memory = &fs->replay;
+
+	if (fs->can_settime && !atomic_load(&memory->nonce_weak) &&
+	    !atomic_load(&memory->nonce_refused))
+		return NFS3_GUARDED;
+	return NFS3_EXCLUSIVE;
 }
 
 /* ---- the beginning ----------------------------------------------------------------------- */

@@ -41,6 +41,7 @@
 #include "inode.h"
 #include "replay_rule.h"
 
+struct fs;
 struct request;
 
 enum replay_op {
@@ -75,6 +76,7 @@ struct replay {
 	struct setattr set;             /* SETATTR, and what makes objects */
 	enum nfs3_create_mode mode;     /* CREATE */
 	uint64_t verf;
+	bool exclusive;                 /* O_EXCL, GUARDED: see replay_exclusive_mode() */
 	mode_t type;                    /* MKNOD: S_IFMT bits */
 	dev_t rdev;
 	const char *target;             /* SYMLINK; request->large_head is set, too */
@@ -100,6 +102,7 @@ struct replay_memory {
 	_Atomic(bool) nonce_ignored[REPLAY_N_TYPES]; /* by S_IFMT bits >> 12 */
 	_Atomic(bool) nonce_taken;     /* at least once, without an error */
 	_Atomic(bool) nonce_refused;   /* send none */
+	_Atomic(bool) nonce_weak;      /* that of a regular file was not kept exactly */
 	_Atomic(uint64_t) n_ambiguous; /* calls that were looked into */
 	_Atomic(uint64_t) n_unknown;   /* of which nothing could be proved */
 };
@@ -109,6 +112,13 @@ void replay_memory_init(struct replay_memory *memory);
 /* replay_send - begin. done(): 0, results in request->replay.got; or -errno, with the directory's
  * part of them. Ambiguity is over then, or the caches have been dropped. */
 void replay_send(struct request *request, const struct replay *what);
+
+/* replay_exclusive_mode - how to CREATE with O_EXCL. EXCLUSIVE is proof against everything, but takes a
+ * SETATTR behind it: it has no room for attributes, and puts its verifier where the times are.
+ * GUARDED does it in one call, and the nonce is as good a proof as the verifier (there is no other
+ * for an O_EXCL) on a server that keeps it. Of one that is not known yet, a lost reply to the very
+ * first call may end in an EEXIST by our own file, but never in two winners. */
+enum nfs3_create_mode replay_exclusive_mode(const struct fs *fs);
 
 /* replay_is_unknown - in done(), with an error: nobody knows what has happened. */
 bool replay_is_unknown(const struct request *request);

@@ -46,6 +46,11 @@ bool replay_nonce_ignored(struct timespec nonce, const struct attr *made)
 	return compare_nonce(nonce, made->atime) == NONCE_OTHER;
 }
 
+bool replay_nonce_kept(struct timespec nonce, const struct attr *made)
+{
+	return compare_nonce(nonce, made->atime) == NONCE_OURS;
+}
+
 static bool is_empty(const struct attr *found)
 {
 	if (S_ISREG(found->mode))
@@ -72,6 +77,8 @@ enum replay_owner replay_owner(const struct replay_made *made, const struct attr
 		return REPLAY_NOT_OURS;
 	if (nonce == NONCE_OTHER && !made->nonce_ignored)
 		return REPLAY_OURS_PERHAPS;
+	if (made->strict)
+		return REPLAY_NOT_OURS;
 	if (made->uid != found->uid && made->uid != 0) /* root may have been squashed */
 		return REPLAY_NOT_OURS;
 	return made->type == S_IFLNK ? REPLAY_OURS_BY_TARGET : REPLAY_OURS;

@@ -13,7 +13,8 @@
  *
  * A server that stores whole seconds, or ignores the time given (Ganesha and older knfsd, for
  * symbolic links), leaves the nonce silent. Then owner, emptiness and a ctime not before that of
- * the directory as it was last seen must do, and for a symbolic link its target. */
+ * the directory as it was last seen must do, and for a symbolic link its target. That is not good
+ * enough for O_EXCL, which has EXCLUSIVE for such servers. */
 #ifndef FUSE_REPLAY_RULE_H
 #define FUSE_REPLAY_RULE_H
 
@@ -44,6 +45,7 @@ struct replay_made {
 	dev_t rdev;            /* of a device */
 	struct timespec nonce; /* its access time */
 	bool nonce_ignored;    /* this server ignores it for objects of this type, as seen before */
+	bool strict;           /* O_EXCL: nothing else is a proof */
 	struct timespec since; /* ctime of the directory before the call; 0: unknown */
 };
 
@@ -59,6 +61,8 @@ enum replay_owner {
 struct timespec replay_nonce(struct timespec now, uint64_t random);
 /* replay_nonce_ignored - has a server, as its reply to the making call shows, ignored it? */
 bool replay_nonce_ignored(struct timespec nonce, const struct attr *made);
+/* replay_nonce_kept - or kept it, so that nobody else's object looks like this one? */
+bool replay_nonce_kept(struct timespec nonce, const struct attr *made);
 /* replay_owner - whose object is that? */
 enum replay_owner replay_owner(const struct replay_made *made, const struct attr *found);
 

@@ -14,7 +14,7 @@ import pytest
 from lab import rpc
 from lab.child import Child, Killed
 from lab.procs import as_user, wait_for
-from lab.proxy import STATUS, Cut, Drop, Proxy, Rewrite, Status
+from lab.proxy import STATUS, Cut, Drop, Proxy, Rewrite, Status, patched, results
 from support import create, errno_of, fails, opened, read, tick
 
 OUTCOME_UNKNOWN = "outcome-unknown"
@@ -380,6 +380,35 @@ def by_link(top, i, who):
 
 def by_exclusive(top, i, who):
     return errno_of(lambda: os.close(os.open(top / f"lock{i}", os.O_CREAT | os.O_EXCL | os.O_WRONLY)))
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "cut to seconds"])
+def test_exclusive_by_the_nonce(mount, proxy, kept):
+    """O_EXCL takes one call, GUARDED, from a server that keeps the time by which a file of ours is
+    known. From one that does not, EXCLUSIVE, from the second file on: nothing else is a proof there."""
+    def cut(call, record):
+        made = results(record)
+        if made.u32() or not made.u32():
+            return record
+        made.opaque()
+        made.u32()
+        at = made.pos + 5 * 4 + 5 * 8 + 4  # the nanoseconds of atime in fattr3
+        return patched(record, at, bytes(4))
+    if not kept:
+        proxy.on("CREATE", Rewrite(reply=cut))
+    m = through(mount, proxy)
+    for i in range(3):
+        create(m.path / f"f{i}", b"x", 0o640)
+        assert (m.server_path / f"f{i}").stat().st_mode & 0o777 == 0o640
+    modes = []
+    for call in proxy.history("CREATE"):
+        args = call.args
+        args.opaque()
+        args.opaque()
+        modes.append(args.u32())
+    guarded, exclusive = 1, 2
+    assert modes == ([guarded] * 3 if kept else [guarded, exclusive, exclusive])
+    assert proxy.count("SETATTR") == (0 if kept else 2)
 
 
 class NowAndThen(Cut):

@@ -115,6 +115,13 @@ static const struct owner_row {
 	  FOUND(S_IFLNK, 1, 1000, 55, .size = 5), REPLAY_OURS_BY_TARGET, true },
 	{ "a symbolic link with the very time", MADE(S_IFLNK, 7, .nonce_ignored = true),
 	  FOUND(S_IFLNK, 1, 1000, 123456789, .size = 5), REPLAY_OURS, false },
+	{ "O_EXCL, the very time", MADE(S_IFREG, 7, .strict = true),
+	  FOUND(S_IFREG, 1, 1000, 123456789), REPLAY_OURS, false },
+	{ "O_EXCL, whole seconds", MADE(S_IFREG, 7, .strict = true),
+	  FOUND(S_IFREG, 1, 1000, 0), REPLAY_NOT_OURS, false },
+	{ "O_EXCL, a server that ignores the time given",
+	  MADE(S_IFREG, 7, .strict = true, .nonce_ignored = true),
+	  FOUND(S_IFREG, 1, 1000, 55), REPLAY_NOT_OURS, true },
 	{ "a symbolic link of somebody else's", MADE(S_IFLNK, 8, .nonce_ignored = true),
 	  FOUND(S_IFLNK, 1, 1000, 55, .size = 5), REPLAY_NOT_OURS, true },
 };
