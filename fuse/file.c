@@ -108,11 +108,12 @@ static bool is_granted(int flags, uint32_t granted)
 
 /* Close-to-open: pages from before a change of someone else's must go. Only the attributes are
  * invalidated from here; the kernel drops the pages itself when keep_cache is not set (fuse.md
- * section 4: a page-level notification could deadlock). */
-static void set_cache_flags(struct fs *fs, struct inode *inode, struct fuse_file_info *fi)
+ * section 4: a page-level notification could deadlock). The reply to CREATE brings new ones itself. */
+static void set_cache_flags(struct fs *fs, struct inode *inode, bool as_create,
+			    struct fuse_file_info *fi)
 {
 	fi->keep_cache = attr_open(inode);
-	if (!fi->keep_cache)
+	if (!fi->keep_cache && !as_create)
 		fuse_lowlevel_notify_inval_inode(fs->session, inode_nodeid(inode), -1, 0);
 	/* close(2) of a file that could not be written need not ask us. */
 	fi->noflush = !writes(fi->flags);
@@ -145,7 +146,7 @@ static void reply_open(struct request *request)
 		return;
 	}
 	fi.fh = (uintptr_t)file;
-	set_cache_flags(fs, inode, &fi);
+	set_cache_flags(fs, inode, request->op.open.as_create, &fi);
 	if (request->op.open.as_create)
 		taken = request_reply_create(request, inode_ref(inode), &fi);
 	else
