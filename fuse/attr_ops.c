@@ -297,6 +297,8 @@ static void access_done(struct request *request, int error)
 	if (access.attr.valid)
 		attr_apply(&fs->attr_policy, request->inode, &access.attr.attr, request->stamp,
 			   fs_now_ns());
+	if (error == -ESTALE)
+		attr_expire(request->inode);
 	/* DELETE on a directory is not told by every server. */
 	wanted &= ~(uint32_t)NFS3_ACCESS_DELETE;
 	if (!error && (access.granted & wanted) != wanted)

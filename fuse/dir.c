@@ -87,6 +87,7 @@ void dir_page_put(struct dir_page *page)
 {
 	if (!page || atomic_fetch_sub(&page->refs, 1) > 1)
 		return;
+	free(page->slots);
 	free(page->entries);
 	free(page->details);
 	free(page->names);
@@ -186,6 +187,34 @@ static void *trimmed(void *array, size_t need, size_t *max, size_t item)
 	return smaller;
 }
 
+static void drop_index(struct dir_page *page)
+{
+	free(page->slots);
+	page->slots = NULL;
+	page->n_slots = 0;
+}
+
+/* At most half full. Without memory there is none. */
+static void index_entries(struct dir_page *page)
+{
+	uint32_t n_slots = 4;
+
+	while (n_slots < 2 * page->n_entries)
+		n_slots *= 2;
+	drop_index(page);
+	page->slots = calloc(n_slots, sizeof(*page->slots));
+	if (!page->slots)
+		return;
+	page->n_slots = n_slots;
+	for (uint32_t i = 0; i < page->n_entries; i++) {
+		uint32_t at = (uint32_t)page->entries[i].hash;
+
+		while (page->slots[at & (n_slots - 1)])
+			at++;
+		page->slots[at & (n_slots - 1)] = i + 1;
+	}
+}
+
 void dir_page_trim(struct dir_page *page)
 {
 	page->entries = trimmed(page->entries, page->n_entries, &page->entries_max,
@@ -193,12 +222,30 @@ void dir_page_trim(struct dir_page *page)
 	page->details = trimmed(page->details, page->n_details, &page->details_max,
 				sizeof(*page->details));
 	page->names = trimmed(page->names, page->names_len, &page->names_max, 1);
+	index_entries(page);
+}
+
+const struct dir_entry *dir_page_find(const struct dir_page *page, const char *name)
+{
+	uint64_t hash = dir_name_hash(name, strlen(name));
+
+	if (!page->slots)
+		return NULL;
+	for (uint32_t i = (uint32_t)hash; page->slots[i & (page->n_slots - 1)]; i++) {
+		const struct dir_entry *entry =
+			&page->entries[page->slots[i & (page->n_slots - 1)] - 1];
+
+		if (entry->hash == hash && !strcmp(dir_page_name(page, entry), name))
+			return entry;
+	}
+	return NULL;
 }
 
 size_t dir_page_bytes(const struct dir_page *page)
 {
 	return sizeof(*page) + page->entries_max * sizeof(*page->entries) +
-	       page->details_max * sizeof(*page->details) + page->names_max;
+	       page->details_max * sizeof(*page->details) + page->names_max +
+	       page->n_slots * sizeof(*page->slots);
 }
 
 /* ---- the handle -------------------------------------------------------------------------- */
@@ -425,6 +472,7 @@ static uint32_t drop_seen_locked(struct dir *dir, uint64_t at, struct dir_page *
 	if (!dir->seen || at < dir->seen_last)
 		return 0;
 	page->filtered = true;
+	drop_index(page); /* entries move */
 	for (uint32_t i = 0; i < n; i++)
 		if (!*seen_slot_locked(dir, page->entries[i].hash))
 			page->entries[n_kept++] = page->entries[i];

@@ -77,6 +77,8 @@ struct dir_page {
 	struct dir_entry *entries;
 
 	/* dir.c's. */
+	uint32_t *slots;         /* entries by hash, each + 1; 0 is free. NULL: none */
+	uint32_t n_slots;        /* a power of two */
 	uint32_t n_details;
 	size_t names_len;
 	struct dir_detail *details;
@@ -94,7 +96,9 @@ struct dir_page *dir_page_ref(struct dir_page *page);
 void dir_page_put(struct dir_page *page);
 /* dir_page_add - copy the reply's next entry. 0 or -ENOMEM. */
 int dir_page_add(struct dir_page *page, const struct nfs3_entry *entry);
-/* dir_page_trim - all have been added: give back the memory that was got for more. */
+/* dir_page_find - the entry of this name, or NULL. */
+const struct dir_entry *dir_page_find(const struct dir_page *page, const char *name);
+/* dir_page_trim - all have been added: give back the memory that was got for more, and index them. */
 void dir_page_trim(struct dir_page *page);
 /* dir_page_bytes - that it takes. */
 size_t dir_page_bytes(const struct dir_page *page);

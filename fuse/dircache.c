@@ -244,15 +244,35 @@ bool dircache_has(struct dircache *cache, struct inode *inode)
 	return has;
 }
 
-static const struct dir_entry *find_entry(const struct dir_page *page, const char *name)
+static bool missing_locked(const struct dircache_dir *listing, const struct attr *dir,
+			   int64_t since_ns, struct dir_fetch *ret_fetch)
 {
-	uint64_t hash = dir_name_hash(name, strlen(name));
+	size_t i = 0;
 
-	for (uint32_t i = 0; i < page->n_entries; i++)
-		if (page->entries[i].hash == hash &&
-		    !strcmp(dir_page_name(page, &page->entries[i]), name))
-			return &page->entries[i];
-	return NULL;
+	*ret_fetch = (struct dir_fetch){ .at = DIR_DOTS, .plus = true };
+	if (!listing || !attr_same_times(&listing->pages[0]->dir.attr, dir))
+		return true;
+	while (i < listing->n_pages && listing->pages[i]->plus &&
+	       listing->pages[i]->at_ns >= since_ns) {
+		const struct dir_page *page = listing->pages[i++];
+
+		ret_fetch->at = page->at + page->n_entries;
+		ret_fetch->cookie = page->last_cookie;
+		ret_fetch->cookieverf = page->cookieverf;
+	}
+	return i < listing->n_pages || !last_page(listing)->eof;
+}
+
+bool dircache_missing(struct dircache *cache, struct inode *inode, const struct attr *dir,
+		      int64_t since_ns, struct dir_fetch *ret_fetch, uint32_t *ret_listed)
+{
+	bool missing;
+
+	mutex_lock(&cache->lock);
+	missing = missing_locked(inode->listing, dir, since_ns, ret_fetch);
+	mutex_unlock(&cache->lock);
+	*ret_listed = (uint32_t)(ret_fetch->at - DIR_DOTS);
+	return missing;
 }
 
 struct dir_page *dircache_lookup(struct dircache *cache, struct inode *inode, const char *name,
@@ -266,7 +286,7 @@ struct dir_page *dircache_lookup(struct dircache *cache, struct inode *inode, co
 	listing = inode->listing;
 	for (size_t i = 0; listing && i < listing->n_pages && !entry; i++) {
 		page = listing->pages[i];
-		entry = find_entry(page, name);
+		entry = dir_page_find(page, name);
 	}
 	if (entry && dir_page_detail(page, entry)) {
 		*ret_entry = entry;

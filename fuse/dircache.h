@@ -7,10 +7,10 @@
  * handles that read the directory at the same time fill it together. A page of another state ends
  * it, unless that one is older. A page that is there already is replaced: its attributes are newer.
  *
- * It is used for two things: READDIR of a directory that has not changed costs no call, and READDIR
+ * It is used for three things: READDIR of a directory that has not changed costs no call, READDIR
  * of a server that does not answer has something to tell (softreval), be it what the directory was
- * like before its last change. Whether a page is good enough for either is readdir.c's to say; here
- * are only memory and order.
+ * like before its last change, and many a LOOKUP need not be sent (nearby.h). Whether a page is good
+ * enough is readdir.c's and nearby.c's to say; here are only memory and order.
  *
  * Memory: DIRCACHE_BYTES for the mount, counted as the pages were allocated. The listing that was
  * not begun for the longest time goes first. One that takes more than half of it alone is not kept
@@ -39,9 +39,13 @@ struct dir_page *dircache_find(struct dircache *cache, struct inode *inode,
 /* dircache_has - is there a listing, or the beginning of one? */
 bool dircache_has(struct dircache *cache, struct inode *inode);
 /* dircache_lookup - the page that has this name and what it is, if READDIRPLUS told: *ret_entry.
- * With a reference, or NULL. Looks at every entry: for when there is nobody else to ask. */
+ * With a reference, or NULL. */
 struct dir_page *dircache_lookup(struct dircache *cache, struct inode *inode, const char *name,
 				 const struct dir_entry **ret_entry);
+/* dircache_missing - the first page of a directory with these attributes that is not kept, or has been
+ * for longer than since since_ns. False: there is no such page. *ret_listed: entries before it. */
+bool dircache_missing(struct dircache *cache, struct inode *inode, const struct attr *dir,
+		      int64_t since_ns, struct dir_fetch *ret_fetch, uint32_t *ret_listed);
 /* dircache_forget - the inode is going. */
 void dircache_forget(struct dircache *cache, struct inode *inode);
 

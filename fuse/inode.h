@@ -100,6 +100,7 @@ struct inode {
 
 	char *target;                  /* of a symbolic link, once read; NULL. name.c's */
 	struct dircache_dir *listing;  /* dircache.c's, under its lock */
+	_Atomic(int) n_lookups;        /* that found one of its names since a page was asked for; nearby.c's */
 	_Atomic(uint32_t) n_child_stats; /* attributes of its files that were asked for one by one;
 					  * names.c counts, readdir.c reads */
 };

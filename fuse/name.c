@@ -13,6 +13,7 @@
 #include "dircache.h"
 #include "file.h"
 #include "names.h"
+#include "nearby.h"
 #include "ops.h"
 
 enum { TARGET_MAX = 1023 }; /* bytes of a link's text that are kept */
@@ -189,10 +190,12 @@ static void lookup_done(struct request *request, int error)
 		learn_absent(request, &object->dir.after);
 	if (error == -ESTALE)
 		attr_expire(request->inode);
-	if (error)
+	if (error) {
 		request_reply_err(request, error);
-	else
-		finish_object(request);
+		return;
+	}
+	nearby_found(request->inode);
+	finish_object(request);
 }
 
 static int encode_lookup(struct request *request)
@@ -223,6 +226,33 @@ static bool may_know(struct request *request, bool absent)
 	return child != NULL;
 }
 
+static void ask(struct request *request, bool absent)
+{
+	if (may_know(request, absent))
+		request_send_soft(request, encode_lookup(request), lookup_done);
+	else
+		send_lookup(request, lookup_done);
+}
+
+/* A page of the directory that is not too old has it. */
+static bool reply_nearby(struct request *request)
+{
+	struct inode *child = nearby_find(request);
+
+	if (!child)
+		return false;
+	request_reply_entry(request, child);
+	return true;
+}
+
+static void page_asked(struct request *request)
+{
+	bool valid;
+
+	if (!reply_nearby(request))
+		ask(request, is_absent(request, &valid));
+}
+
 void name_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct request *request = request_new(req, parent);
@@ -236,10 +266,8 @@ void name_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		return;
 	}
 	request_groups(request);
-	if (may_know(request, absent))
-		request_send_soft(request, encode_lookup(request), lookup_done);
-	else
-		send_lookup(request, lookup_done);
+	if (!reply_nearby(request) && !nearby_ask(request, page_asked))
+		ask(request, absent);
 }
 
 void name_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
@@ -311,6 +339,8 @@ static void readlink_done(struct request *request, int error)
 	if (link.attr.valid)
 		attr_apply(&request->fs->attr_policy, request->inode, &link.attr.attr,
 			   request->stamp, fs_now_ns());
+	if (error == -ESTALE)
+		attr_expire(request->inode);
 	if (error) {
 		request_reply_err(request, error);
 		return;
@@ -473,7 +503,8 @@ void name_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mod
 	request->op.create.fi = *fi;
 	if (fi->flags & O_EXCL) {
 		request->op.create.mode = replay_exclusive_mode(request->fs);
-		request->op.create.verf = create_verifier();
+		if (request->op.create.mode == NFS3_EXCLUSIVE)
+			request->op.create.verf = create_verifier();
 	}
 	send_create(request);
 }

@@ -27,6 +27,7 @@
 #include "dircache.h"
 #include "names.h"
 #include "ops.h"
+#include "readdir.h"
 #include "request.h"
 
 enum {
@@ -524,25 +525,53 @@ static int add_entries(struct dir_page *page, struct nfs3_page *from)
 	return more;
 }
 
-static int take_page(struct request *request, struct nfs3_page *from)
+/* new_page - the reply as a page; 0 or -errno. */
+static int new_page(struct request *request, const struct dir_fetch *fetch, struct nfs3_page *from,
+		    struct dir_page **ret_page)
 {
-	const struct dir_fetch *fetch = &request->op.readdir.fetch;
 	struct dir_page *page = dir_page_new();
 	int error = page ? add_entries(page, from) : -ENOMEM;
 
-	if (!error) {
-		dir_page_trim(page);
-		page->cookie = fetch->cookie;
-		page->plus = fetch->plus;
-		page->cookieverf = from->cookieverf;
-		page->eof = from->eof;
-		page->dir = from->dir;
-		page->stamp = request->stamp;
-		page->at_ns = fs_now_ns();
-		page->settled = from->dir.valid && attr_settled(request->inode, &from->dir.attr,
-								request->sent_ns, time(NULL));
-		error = dir_accept(request->op.readdir.dir, fetch, dir_page_ref(page));
+	if (error) {
+		dir_page_put(page);
+		return error;
 	}
+	dir_page_trim(page);
+	page->at = fetch->at;
+	page->cookie = fetch->cookie;
+	page->plus = fetch->plus;
+	page->cookieverf = from->cookieverf;
+	page->eof = from->eof;
+	page->dir = from->dir;
+	page->stamp = request->stamp;
+	page->at_ns = fs_now_ns();
+	page->settled = from->dir.valid && attr_settled(request->inode, &from->dir.attr,
+							request->sent_ns, time(NULL));
+	*ret_page = page;
+	return 0;
+}
+
+static int decode(struct request *request, const struct dir_fetch *fetch, struct dir_page **ret_page)
+{
+	struct nfs3_page from;
+	int error = nfs3_readdir_decode(&request->call, fetch->plus, &from);
+
+	if (from.dir.valid && error != -EBADMSG)
+		attr_apply(&request->fs->attr_policy, request->inode, &from.dir.attr,
+			   request->stamp, fs_now_ns());
+	return error ? error : new_page(request, fetch, &from, ret_page);
+}
+
+int readdir_page(struct request *request, const struct dir_fetch *fetch, struct dir_page **ret_page)
+{
+	return request_decoded(request, decode(request, fetch, ret_page));
+}
+
+static int take_page(struct request *request, struct dir_page *page)
+{
+	int error = dir_accept(request->op.readdir.dir, &request->op.readdir.fetch,
+			       dir_page_ref(page));
+
 	if (!error)
 		dircache_add(request->fs->dircache, request->inode, page);
 	dir_page_put(page);
@@ -575,15 +604,12 @@ static int enlarge(struct request *request)
 /* What to make of a reply. 0: go on. */
 static int take_reply(struct request *request)
 {
-	struct nfs3_page from;
-	int error = nfs3_readdir_decode(&request->call, request->op.readdir.fetch.plus, &from);
+	struct dir_page *page;
+	int error = decode(request, &request->op.readdir.fetch, &page);
 
-	if (from.dir.valid && error != -EBADMSG)
-		attr_apply(&request->fs->attr_policy, request->inode, &from.dir.attr,
-			   request->stamp, fs_now_ns());
 	switch (-error) {
 	case 0:
-		return take_page(request, &from);
+		return take_page(request, page);
 	case ENFS_BADCOOKIE:
 		return restart(request);
 	case ENFS_TOOSMALL:

@@ -129,6 +129,10 @@ struct request {
 			struct inode *source; /* RENAME: what moves, pinned; NULL: unknown */
 			char hidden[40];      /* the victim's name from now on, if it is open */
 		} remove;                  /* UNLINK, RMDIR, RENAME */
+		struct {
+			struct dir_fetch fetch;
+			void (*done)(struct request *request);
+		} nearby;                  /* LOOKUP, while a page is asked for */
 		int mask;                  /* ACCESS */
 		struct {
 			struct inode *inode; /* pinned */

@@ -150,6 +150,7 @@ static void test_lookup(void)
 	struct dir_page *page = a_page(1, 5, 2, false);
 
 	add_entry(page, 77, false); /* READDIRPLUS told nothing of it */
+	dir_page_trim(page);
 	add(cache, dir, a_page(0, 5, 1, false));
 	add(cache, dir, page);
 	page = dircache_lookup(cache, dir, "n13", &entry);
@@ -163,6 +164,63 @@ static void test_lookup(void)
 	assert(!dircache_lookup(cache, a_dir(1), "n1", &entry));
 	dircache_forget(cache, dir);
 	dircache_free(cache);
+}
+
+/* What a directory lacks, page by page: nothing is kept, the next one, an old one, one without
+ * attributes, or all is there. */
+static void test_missing(void)
+{
+	const struct attr now = { .ctime = { 5, 0 } }, changed = { .ctime = { 6, 0 } };
+	struct dircache *cache = dircache_new(MAX);
+	struct inode *dir = a_dir(0);
+	struct dir_page *pages[3];
+	struct dir_fetch fetch;
+	uint32_t n_listed;
+
+	assert(dircache_missing(cache, dir, &now, 0, &fetch, &n_listed));
+	assert(fetch.at == DIR_DOTS && !fetch.cookie && fetch.plus && !n_listed);
+	for (unsigned int i = 0; i < 3; i++) {
+		pages[i] = a_page(i, 5, i + 1, i == 2);
+		pages[i]->plus = true;
+		pages[i]->at_ns = 100;
+		pages[i]->cookieverf = 7;
+		add(cache, dir, pages[i]);
+		if (i == 2)
+			break;
+		assert(dircache_missing(cache, dir, &now, 100, &fetch, &n_listed));
+		assert(fetch.at == DIR_DOTS + (i + 1) * PER_PAGE && n_listed == (i + 1) * PER_PAGE);
+		assert(fetch.cookie == (i + 1) * PER_PAGE && fetch.cookieverf == 7);
+	}
+	assert(!dircache_missing(cache, dir, &now, 100, &fetch, &n_listed));
+	assert(dircache_missing(cache, dir, &changed, 100, &fetch, &n_listed) && !n_listed);
+	pages[1]->at_ns = 99;
+	assert(dircache_missing(cache, dir, &now, 100, &fetch, &n_listed));
+	assert(n_listed == PER_PAGE);
+	pages[0]->plus = false;
+	assert(dircache_missing(cache, dir, &now, 0, &fetch, &n_listed) && !n_listed);
+	dircache_forget(cache, dir);
+	dircache_free(cache);
+}
+
+/* An index finds every name of a page, and no other. */
+static void test_index(void)
+{
+	struct dir_page *page = dir_page_new();
+
+	dir_page_trim(page);
+	assert(!dir_page_find(page, "n0"));
+	for (unsigned int n = 0; n < 1000; n++)
+		add_entry(page, n, true);
+	dir_page_trim(page);
+	for (unsigned int n = 0; n < 2000; n++) {
+		char name[16];
+		const struct dir_entry *entry;
+
+		snprintf(name, sizeof(name), "n%u", n);
+		entry = dir_page_find(page, name);
+		assert(n < 1000 ? entry && entry->fileid == n : !entry);
+	}
+	dir_page_put(page);
 }
 
 /* Over all directories: those that were not listed for longest go. One that is too large alone is
@@ -197,6 +255,8 @@ int main(void)
 	test_replaced();
 	test_changed();
 	test_lookup();
+	test_missing();
+	test_index();
 	test_bound();
 	dircache_free(NULL);
 	return 0;
