@@ -102,6 +102,8 @@ static void access_done(struct request *request, int error)
 			apply_fresh(request, &access.attr.attr);
 		error = request_decoded(request, error);
 	}
+	if (error == -ESTALE)
+		attr_expire(request->inode);
 	if (!error && !(access.granted & NFS3_ACCESS_READ))
 		error = -EACCES;
 	if (error)

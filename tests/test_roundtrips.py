@@ -160,6 +160,39 @@ def test_others_changes_beside_a_page(mount, known, proxy):
     assert os.stat(known.path / "d/f152").st_ino == os.stat(known.server_path / "d/f152").st_ino
 
 
+def replace_on_server(path):
+    """By another file or directory of the same name. The old one's handle is stale."""
+    if path.is_dir():
+        path.rmdir()
+        path.mkdir()
+    else:
+        path.unlink()
+        path.write_bytes(b"other")
+
+
+@pytest.mark.parametrize("use", [
+    lambda p: os.listdir(p / "sub1"), lambda p: os.readlink(p / "link"),
+    lambda p: open(p / "f1", "rb").close(),
+    lambda p: os.chmod(p / "f1", 0o644), lambda p: os.truncate(p / "f1", 1),
+    lambda p: create(p / "sub1/new")],
+    ids=["listdir", "readlink", "open", "chmod", "truncate", "create"])
+def test_stale_handle_from_a_page(known, use):
+    """The kernel looks a name up again when its handle is stale: that must be asked, not told."""
+    for name in ("sub1", "sub2"):
+        (known.server_path / "d" / name).mkdir()
+    (known.server_path / "d/link").symlink_to("f1")
+    with opened(known.path / "d"):
+        time.sleep(SETTLED)
+    stat_all(known)
+    for name in ("sub1", "link", "f1"):
+        os.lstat(known.path / "d" / name)
+    for name in ("sub1", "f1"):
+        replace_on_server(known.server_path / "d" / name)
+    (known.server_path / "d/link").unlink()
+    (known.server_path / "d/link").symlink_to("f2")
+    use(known.path / "d")
+
+
 def test_changed_file_beside_a_page(known, proxy):
     """Close-to-open: what open finds is the server's present, whatever a page says."""
     stat_all(known)
