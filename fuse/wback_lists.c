@@ -375,11 +375,19 @@ static void take_dropped(struct wback_lists *lists, struct wback_todo *todo)
 	}
 }
 
-/* Whoever waits for his own write(2) is always due. */
+/* One range, and nothing of the file elsewhere. */
+static bool is_alone(const struct wback_lists *lists)
+{
+	return lists->n_waiting == 1 && TAILQ_EMPTY(&lists->writing) &&
+	       TAILQ_EMPTY(&lists->unstable) && TAILQ_EMPTY(&lists->committing);
+}
+
+/* Whoever waits for his own write(2) is always due. What is full is when more follows: if nothing does,
+ * one WRITE will make it stable. */
 static bool is_due(const struct wback_lists *lists, const struct range *range,
 		   const struct wback_view *view)
 {
-	if (!range_is_ours(range) || !range->fresh || range_is_full(range))
+	if (!range_is_ours(range) || !range->fresh || (range_is_full(range) && !is_alone(lists)))
 		return true;
 	return range->seq < lists->urgent_seq || view->memory_short ||
 	       view->now_ns - range->since_ns >= WBACK_AGE_NS;
@@ -406,8 +414,7 @@ static bool is_all_of_it(const struct wback_lists *lists, const struct range *ra
 		      (range->offset == 0 && !TAILQ_EMPTY(&lists->sends));
 
 	return range_is_ours(range) && range->fresh && wanted && range->len <= view->wsize &&
-	       lists->n_waiting == 1 && TAILQ_EMPTY(&lists->writing) &&
-	       TAILQ_EMPTY(&lists->unstable) && TAILQ_EMPTY(&lists->committing);
+	       is_alone(lists);
 }
 
 static void take_sendable(struct wback_lists *lists, const struct wback_view *view,

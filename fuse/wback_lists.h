@@ -8,8 +8,8 @@
  *   other verifier: committing -> waiting
  *   no answer: writing -> waiting, if it is ours (range_is_ours()); committing -> unstable
  *
- * Write-behind. What has been answered already is sent when nothing can be added to it any more, when
- * somebody waits for it, when it is a second old, or when there is too much of it. Is it all there is
+ * Write-behind. What has been answered already is sent when nothing can be added to it any more and
+ * more has come, when somebody waits for it, when it is a second old, or when there is too much of it. Is it all there is
  * of the file, and somebody waits until it is stable, one WRITE makes it so (FILE_SYNC).
  *
  * Trouble. When a COMMIT or the WRITE of a range of ours gets no answer, the data is held, and it is

@@ -56,11 +56,18 @@ def create(p):
         pass
 
 
-def overwrite(p, sync=False):
+def overwrite(p):
     with opened(p / "f", os.O_WRONLY) as fd:
         write_all(fd, NEW)
-        if sync:
-            os.fsync(fd)
+
+
+def overwrite_in_parts(p):
+    """The server has a part before fsync: a COMMIT is due."""
+    with opened(p / "f", os.O_WRONLY) as fd:
+        os.pwrite(fd, NEW[10:], 10)
+        os.fstat(fd)
+        os.pwrite(fd, NEW[:10], 0)
+        os.fsync(fd)
 
 
 # What is there before: f and g are files, d is an empty directory, D one with a file in it.
@@ -80,7 +87,7 @@ OPERATIONS = {
     "chmod": Operation("SETATTR", lambda p: os.chmod(p / "f", 0o600), "f", "f"),
     "truncate": Operation("SETATTR", lambda p: os.truncate(p / "f", 1000), "f", "f"),
     "write": Operation("WRITE", overwrite, "f", "f"),
-    "fsync": Operation("COMMIT", lambda p: overwrite(p, sync=True), "f", "f"),
+    "fsync": Operation("COMMIT", overwrite_in_parts, "f", "f"),
 }
 
 
@@ -405,7 +412,10 @@ def test_lost_data_is_still_read(broken, server, look):
 
     def body(child):
         with opened(m.path / "f", os.O_RDWR) as fd:
-            os.pwrite(fd, NEW + NEW, 0)
+            os.pwrite(fd, NEW, len(NEW))
+            os.fstat(fd)  # the server has it
+            os.pwrite(fd, NEW, 0)
+            os.fstat(fd)
             child.tell()
             child.hear(30)
             if look == "size":
