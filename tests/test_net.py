@@ -81,12 +81,16 @@ def test_shared_address_is_hashed_by_port():
 
 def test_a_pinned_connection_leaves_the_hash():
     with Net([None] * 4) as net, sink(net) as heard:
+        chosen = [net.link_of(50000 + i, PORT) for i in range(4)]
         for link in range(4):
             net.pin(50000 + link, link)
             before = net.counters()
             send(net, net.shared, bytes(100 * KB), source=(SHARED_CLIENT, 50000 + link))
             wait_for(lambda: len(heard) == link + 1)
             assert carried(net, before) == [int(link == i) for i in range(4)]
+            assert net.link_of(50000 + link, PORT) == (link, link)
+        net.unpin()
+        assert [net.link_of(50000 + i, PORT) for i in range(4)] == chosen
 
 
 @pytest.mark.parametrize("rtt_ms", [0, 2])

@@ -48,7 +48,7 @@ class Net:
         name = f"fusenfs-{os.getpid()}-{id(self) & 0xffff:x}"
         self.client, self.server = f"{name}-client", f"{name}-server"
         self.links = [f"link{i}" for i in range(len(self.rates))]
-        self.stack = contextlib.ExitStack()
+        self.stack, self.pins = contextlib.ExitStack(), {}
 
     def __enter__(self):
         with self.stack:
@@ -87,8 +87,18 @@ class Net:
 
     def pin(self, port, link):
         """A connection from this port of the client takes this link from now on."""
+        self._pin("add", port, link)
+        self.pins[port] = link
+
+    def unpin(self):
+        """The hash chooses again, for all."""
+        for port, link in self.pins.items():
+            self._pin("delete", port, link)
+        self.pins.clear()
+
+    def _pin(self, verb, port, link):
         for host, end in ((self.client, "sport"), (self.server, "dport")):
-            self._ip(host, "rule", "add", "ipproto", "tcp", end, port, "table", FIRST_TABLE + link)
+            self._ip(host, "rule", verb, "ipproto", "tcp", end, port, "table", FIRST_TABLE + link)
 
     def _make_links(self):
         if self.rtt_ms:

@@ -6,6 +6,7 @@ import pickle
 import select
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -162,3 +163,15 @@ def private_network():
     if libc.unshare(CLONE_NEWNET) != 0:
         raise OSError(ctypes.get_errno(), "unshare(CLONE_NEWNET)")
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+
+def isolated_program():
+    """Runs this program again in namespaces of its own for mounts and processes, unless it does so
+    already: however it ends, the kernel takes away what it has left mounted, running or named by
+    `ip netns`."""
+    if os.environ.pop("FUSENFS_ISOLATED", None) is None:
+        os.environ["FUSENFS_ISOLATED"] = "yes"
+        words = ["--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
+        os.execvp("unshare", ["unshare", *words, sys.executable, *sys.argv])
+    os.makedirs("/run/netns", exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run/netns"], check=True)

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What paths.py measures where the links are the limit. A group is a function of a Site and a
+program (fusenfs) that returns {metric: number}; what it needs of the network is in GROUPS there."""
+
+import random
+from itertools import product
+
+from field import default_mib, supports
+
+NCONNECTS = (1, 2, 4, 8, 16)
+STRIPES = {"": "adaptive", "stripe=rr": "rr"}
+DIRECTIONS = {"read": ("seqread", "data", "to_client"), "write": ("seqwrite", "out", "to_server")}
+OVERHEAD_MIB = 32
+
+
+def curve(site, program, args):
+    """One reader, one writer with fsync: MB/s, as multiple of one link, and as share of the links
+    that the connections take. All see the same links: a layout for each nconnect and round."""
+    found = {}
+    n_links = len(site.net.rates)
+    for nconnect in NCONNECTS:
+        layout = [random.Random(f"{args.round}/{i}").randrange(n_links) for i in range(nconnect)]
+        for options, direction in product(STRIPES, DIRECTIONS):
+            if options and not supports(program, options):
+                continue
+            name = f"{direction}.{STRIPES[options]}.{nconnect}"
+            found |= {f"{name}.{key}": value for key, value in one_stream(
+                site, program, args, direction, nconnect, options, layout).items()}
+    return found
+
+
+def unequal(site, program, args):
+    """One connection on each link."""
+    found = {}
+    layout = list(range(len(site.net.rates)))
+    for options, direction in product(STRIPES, DIRECTIONS):
+        if options and not supports(program, options):
+            continue
+        row = one_stream(site, program, args, direction, len(layout), options, layout)
+        found |= {f"{direction}.{STRIPES[options]}.{key}": value for key, value in row.items()}
+    return found
+
+
+def one_stream(site, program, args, direction, nconnect, options, layout):
+    op, name, way = DIRECTIONS[direction]
+    with site.mount(program, nconnect, options, layout) as client:
+        reached = client.links(way)
+        size = f"{min(site.disk.mib, max(4, int(site.goodput(reached) * args.seconds)))}M"
+        before = site.net.counters()
+        result, cpu_s, peak_mib = client.measured(lambda: client.load(
+            op, name, "--size", "1M", "--bytes", size))
+        reached |= client.links(way)
+        after = site.net.counters()
+    mb_per_s = result["mb_per_s"]
+    carried = [(getattr(b, way) - getattr(a, way)) / 1e6 for a, b in zip(before, after)]
+    return {"mb_per_s": mb_per_s, "links": len(reached), "share": mb_per_s / site.goodput(reached),
+            "speedup": mb_per_s / site.goodput([0]), "s_per_gb": cpu_s / result["all_bytes"] * 1e9,
+            "peak_mib": peak_mib, "over_mib": peak_mib - allowed_mib(program),
+            **{f"link{i}_mb": mb for i, mb in enumerate(carried)}}
+
+
+def allowed_mib(program):
+    return sum(default_mib(program, name) for name in ("wbuf", "cachesize")) + OVERHEAD_MIB
+
+
+def metadata(site, program, args):
+    """GETATTR, p99, idle and while one stream fills all links, in either direction. `bare`: the
+    same call, alone on a connection that carries nothing else, beside the stream. It cannot be
+    faster than the queues on the links."""
+    found = {}
+    n_links = len(site.net.rates)
+    words = ["--seconds", args.seconds]
+    mib = site.disk.mib
+    with site.mount(program, 2 * n_links, "actimeo=0", list(range(n_links)) * 2) as client:
+        found["idle.p99_us"] = client.load("getattr", "small", *words)["p99_us"]
+        found["idle.bare_p99_us"] = bare_p99(site, args)
+        for direction, (op, name, _) in DIRECTIONS.items():
+            with client.load_meanwhile(op, name, "--size", "1M", "--bytes", f"{mib}M"):
+                result = client.load("getattr", "small", *words)
+                found[f"{direction}.p50_us"] = result["p50_us"]
+                found[f"{direction}.p99_us"] = result["p99_us"]
+                found[f"{direction}.bare_p99_us"] = bare_p99(site, args)
+            found[f"{direction}.ratio"] = found[f"{direction}.p99_us"] / found["idle.p99_us"]
+            found[f"{direction}.bare_ratio"] = (found[f"{direction}.bare_p99_us"]
+                                                / found["idle.bare_p99_us"])
+    return found
+
+
+def bare_p99(site, args):
+    return site.bare("--op", "getattr", "--path", "small", "--seconds", args.seconds / 2)["p99_us"]
