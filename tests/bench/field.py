@@ -39,8 +39,12 @@ class Disk:
         self.n_mounts += 1
         return self.scratch / f"m{self.n_mounts}"
 
-    def wipe(self, name):
-        shutil.rmtree(self.path / name, ignore_errors=True)
+    def fresh_name(self, kind):
+        """For a directory that a client is to make. What was there goes behind the server's back,
+        which may believe in it for a while: no name is used twice."""
+        for old in self.path.glob(f"{kind}-*"):
+            shutil.rmtree(old)
+        return f"{kind}-{self.n_mounts}"
 
     def _fill(self):
         """Written in full beforehand: neither holes nor allocation are measured."""

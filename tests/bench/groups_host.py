@@ -46,11 +46,11 @@ def data(site, program, args):
 def files(site, program, args):
     """Files of 4 KiB in one directory, by 8 threads; each phase on a mount of its own."""
     found = {}
-    site.disk.wipe("files")
-    (site.disk.path / "files").mkdir()
+    name = site.disk.fresh_name("files")
     for phase in ("create", "stat", "read", "unlink"):
         with site.mount(program, NCONNECT) as client:
-            words = [site.programs["files"], phase, client.directory / "files", 8, args.files]
+            (client.directory / name).mkdir(exist_ok=True)
+            words = [site.programs["files"], phase, client.directory / name, 8, args.files]
             found[phase] = float(run_bounded(words, TREE_TIMEOUT, stderr=None).stdout)
     return found
 
@@ -61,26 +61,25 @@ def tree(site, program, args):
     source = site.disk.scratch / "tree"
     if not source.exists():
         make_tree(source, args.tree_files)
-    for name in ("untarred", "synced"):
-        site.disk.wipe(name)
+    untarred, synced = (site.disk.fresh_name(kind) for kind in ("untarred", "synced"))
     with site.mount(program, NCONNECT) as client:
         top = client.directory
-        (top / "untarred").mkdir()
-        found["tar x"] = seconds(["tar", "xf", f"{source}.tar", "-C", top / "untarred"])
+        (top / untarred).mkdir()
+        found["tar x"] = seconds(["tar", "xf", f"{source}.tar", "-C", top / untarred])
         if shutil.which("rsync"):
-            found["rsync"] = seconds(["rsync", "-a", f"{source}/", top / "synced"])
+            found["rsync"] = seconds(["rsync", "-a", f"{source}/", top / synced])
     with site.mount(program, NCONNECT) as client:
         for when in ("cold", "warm"):
-            found |= {f"{name}, {when}": value for name, value in look_at(client.directory).items()}
+            found |= {f"{name}, {when}": value for name, value in look_at(client.directory / untarred).items()}
     return found
 
 
 def look_at(top):
-    commands = {"find": ["find", top / "untarred", "-type", "f", "-newermt", "1990-01-01"],
-                "du": ["du", "-s", top / "untarred"]}
+    commands = {"find": ["find", top, "-type", "f", "-newermt", "1990-01-01"],
+                "du": ["du", "-s", top]}
     if shutil.which("git"):
         commands["git status"] = ["git", "-c", "safe.directory=*", "--no-optional-locks",
-                                  "-C", top / "untarred/tree", "status", "--short"]
+                                  "-C", top / "tree", "status", "--short"]
     return {name: seconds(argv) for name, argv in commands.items()}
 
 
