@@ -88,6 +88,7 @@ struct call {
 	int64_t deadline_ns;  /* CLOCK_MONOTONIC; then done() with -ETIMEDOUT. INT64_MAX: none */
 	bool impatient;       /* done() with -EHOSTDOWN as soon as the server is not SERVER_UP, sent or
 			       * not: for the owner who has an answer of his own. CALL_IDEMPOTENT only */
+	uint64_t key;         /* CALL_BULK: of its file, for STRIPE_FILE */
 	const void *payload;  /* WRITE: sent after head without a copy, zero-padded to 4; may be NULL */
 	uint32_t payload_len;
 
@@ -119,6 +120,7 @@ struct call {
 	uint8_t n_broken;            /* connections that sent garbage while it was outstanding */
 	uint64_t sent_end;           /* where its last byte is in what the connection sent */
 	uint32_t cost;               /* bytes on the wire, both directions: what windows count */
+	int64_t bound_ns;            /* when it was given to its connection */
 	struct loop *loop;           /* CALL_DELAYED: whose timer */
 	struct loop_timer delay;
 	struct loop_task hand_over;
@@ -160,6 +162,13 @@ void call_bad_reply(struct call *call, const char *what);
 
 enum conn_state { CONN_DOWN, CONN_CONNECTING, CONN_UP, CONN_SUSPECT };
 const char *conn_state_name(enum conn_state state);
+
+/* Which connection a bulk call goes to. */
+enum stripe {
+	STRIPE_ADAPTIVE, /* the one that can finish it soonest, bound as late as possible */
+	STRIPE_RR,       /* one after the other, at once, as the Linux client's nconnect */
+	STRIPE_FILE,     /* by call.key, at once */
+};
 
 /* The server, over all connections; policy_server() decides. Any byte from it makes it SERVER_UP. */
 enum server_state {
@@ -215,7 +224,9 @@ struct pool_config {
 	uint32_t prog, vers;          /* probed with procedure 0 (NULL): NFS_PROGRAM, 3 */
 	uint32_t transfer_max;        /* rsize or wsize, the larger: windows are at least two of it */
 	uint32_t window;              /* bytes in flight per connection; 0: measured */
-	unsigned int md_connections;  /* mdconnect: connections that take no bulk while others can */
+	unsigned int md_connections;  /* mdconnect: connections that take no bulk while others can and
+				       * small calls follow each other */
+	enum stripe stripe;
 	int64_t connect_ns;           /* limit for connect and first NULL; 5 s */
 	int64_t timeo_ns;             /* an unanswered call is sent again, on the same connection with
 				       * the same xid; servers drop calls now and then. 0: never */

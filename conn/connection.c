@@ -659,6 +659,7 @@ void connection_tick(struct connection *conn, int64_t now_ns)
 	if (!has_socket(conn))
 		return;
 	repeat_unanswered(conn, now_ns);
+	transfer_tick(conn, now_ns);
 	if (connection_waiting_since(conn) && is_arriving(conn)) {
 		connection_set_waiting(conn, now_ns);
 		atomic_store_explicit(&conn->load.last_progress_ns, now_ns, memory_order_relaxed);

@@ -78,6 +78,7 @@ struct connection {
 	int64_t acked_ns;
 	int64_t rate_since_ns;        /* start of the rate sample; 0: none running */
 	uint64_t rate_bytes;          /* carried since */
+	int64_t rated_ns;             /* end of the last sample */
 
 	struct call probe;            /* NULL, to come up and to stay up */
 	bool probing;
@@ -123,6 +124,8 @@ void transfer_deinit(struct connection *conn);
 /* transfer_receive - take what the socket has. 1 if it may have more, 0, or -errno with
  * conn->stop_reason set. */
 int transfer_receive(struct connection *conn);
+/* transfer_tick - what was measured long ago is believed less. */
+void transfer_tick(struct connection *conn, int64_t now_ns);
 /* transfer_bind - as connection_bind(), in any state with a socket. */
 void transfer_bind(struct connection *conn, struct call *call);
 /* transfer_is_partly_sent - the kernel has taken some of its bytes, and not the last. */

@@ -11,6 +11,13 @@ static const int64_t RTT_UNKNOWN_NS = 100 * 1000;
  * what two measured round trips on one path differ by. */
 static const int64_t HAND_OVER_NS = 150 * 1000;
 static const int64_t FOREVER_NS = INT64_MAX / 4;
+static const uint64_t AHEAD_MAX = UINT64_C(1) << 62;
+static const int64_t RATE_IDLE_NS = 4 * NS_PER_S;
+static const int64_t OVERTAKEN_NS = 1 * NS_PER_S;
+/* Two small calls within so long are work on metadata, and so long there may be more of it. */
+static const int64_t SMALL_AGAIN_NS = 250 * NS_PER_MS;
+static const int64_t SMALL_BUSY_NS = 500 * NS_PER_MS;
+static const int64_t SMALL_NOTE_NS = 10 * NS_PER_MS;
 static const uint64_t WINDOW_MAX = 64 << 20;
 static const int64_t OVERDUE_NS = 200 * NS_PER_MS;
 static const int64_t SUSPECT_NS = 500 * NS_PER_MS;
@@ -25,48 +32,117 @@ static const int64_t FIRST_MOVE_NS = 1 * NS_PER_S;
 static const unsigned int MOVES_MAX = 3;
 static const int64_t IDLE_PROBE_NS = 30 * NS_PER_S;
 
+static uint64_t rate_of(const struct policy_conn *conn)
+{
+	return conn->rate ? conn->rate : RATE_UNKNOWN;
+}
+
 static int64_t expected_finish_ns(const struct policy_conn *conn, uint64_t cost)
 {
-	uint64_t rate = conn->rate ? conn->rate : RATE_UNKNOWN;
 	int64_t rtt_ns = conn->rtt_ns ? conn->rtt_ns : RTT_UNKNOWN_NS;
-	double ns = ((double)conn->bytes_outstanding + (double)cost) * 1e9 / (double)rate;
+	double ns = ((double)conn->bytes_outstanding + (double)cost) * 1e9 / (double)rate_of(conn);
 
 	return min_i64(rtt_ns, FOREVER_NS) + (ns < (double)FOREVER_NS ? (int64_t)ns : FOREVER_NS);
 }
 
-bool policy_has_room(const struct policy_conn *conn, uint64_t cost, bool others_up)
+static bool takes_bulk(const struct policy_conn *conn, bool others_up)
 {
-	if (conn->state != CONN_UP || (conn->md && others_up))
-		return false;
+	return conn->state == CONN_UP && !(conn->md && others_up);
+}
+
+static bool has_room(const struct policy_conn *conn, uint64_t cost)
+{
 	return conn->bytes_outstanding == 0 || conn->bytes_outstanding + cost <= conn->window;
 }
 
 static bool bulk_conn_is_up(const struct policy_conn *conns, unsigned int n)
 {
 	for (unsigned int i = 0; i < n; i++)
-		if (conns[i].state == CONN_UP && !conns[i].md)
+		if (takes_bulk(&conns[i], true))
 			return true;
 	return false;
 }
 
-int policy_pick(const struct policy_conn *conns, unsigned int n, enum call_size size,
-		uint64_t cost, unsigned int own_loop, unsigned int turn)
+/* All that take bulk, together. second_ns is for the best one, whose others it is. */
+struct crowd {
+	bool others_up;
+	int best;
+	int64_t best_ns, second_ns; /* to finish one more call */
+	double outstanding, rate;
+};
+
+static struct crowd crowd_of(const struct policy_conn *conns, unsigned int n, uint64_t cost)
 {
-	bool others_up = size == CALL_BULK && bulk_conn_is_up(conns, n);
+	struct crowd crowd = { .others_up = bulk_conn_is_up(conns, n),
+			       .best = POLICY_QUEUE,
+			       .best_ns = INT64_MAX,
+			       .second_ns = INT64_MAX };
+
+	for (unsigned int i = 0; i < n; i++) {
+		int64_t finish_ns;
+
+		if (!takes_bulk(&conns[i], crowd.others_up))
+			continue;
+		finish_ns = expected_finish_ns(&conns[i], cost);
+		crowd.second_ns = min_i64(crowd.second_ns, max_i64(finish_ns, crowd.best_ns));
+		if (finish_ns < crowd.best_ns) {
+			crowd.best = (int)i;
+			crowd.best_ns = finish_ns;
+		}
+		crowd.outstanding += (double)conns[i].bytes_outstanding;
+		crowd.rate += (double)rate_of(&conns[i]);
+	}
+	return crowd;
+}
+
+/* When the others would have finished the call and all that is ahead of it equals when conns[i] would:
+ * how much is that ahead? */
+static uint64_t least_ahead(const struct crowd *crowd, const struct policy_conn *conns, int i,
+			    uint64_t cost)
+{
+	const struct policy_conn *conn = &conns[i];
+	int64_t others_ns = i == crowd->best ? crowd->second_ns : crowd->best_ns;
+	int64_t finish_ns = expected_finish_ns(conn, cost);
+	double ahead;
+
+	if (!takes_bulk(conn, crowd->others_up) || !has_room(conn, cost))
+		return POLICY_NEVER;
+	finish_ns -= finish_ns / 8 + HAND_OVER_NS;
+	if (finish_ns <= others_ns)
+		return 0;
+	ahead = (double)finish_ns / 1e9 * (crowd->rate - (double)rate_of(conn)) - (double)cost -
+		(crowd->outstanding - (double)conn->bytes_outstanding);
+	if (ahead < 1)
+		return 1;
+	return ahead < (double)AHEAD_MAX ? (uint64_t)ahead : POLICY_NEVER;
+}
+
+uint64_t policy_ahead(const struct policy_conn *conns, unsigned int n, unsigned int i, uint64_t cost)
+{
+	struct crowd crowd = crowd_of(conns, n, cost);
+
+	return least_ahead(&crowd, conns, (int)i, cost);
+}
+
+int policy_pick(const struct policy_conn *conns, unsigned int n, const struct policy_ask *ask)
+{
+	struct crowd crowd = { 0 };
 	int64_t best_ns = INT64_MAX;
 	int best = POLICY_QUEUE;
 
+	if (ask->size == CALL_BULK)
+		crowd = crowd_of(conns, n, ask->cost);
 	for (unsigned int k = 0; k < n; k++) {
-		unsigned int i = (k + turn) % n;
-		const struct policy_conn *conn = &conns[i];
+		unsigned int i = (k + ask->turn) % n;
 		int64_t finish_ns;
 
-		if (conn->state != CONN_UP)
+		if (conns[i].state != CONN_UP)
 			continue;
-		if (size == CALL_BULK && !policy_has_room(conn, cost, others_up))
+		if (ask->size == CALL_BULK &&
+		    least_ahead(&crowd, conns, (int)i, ask->cost) > ask->ahead)
 			continue;
-		finish_ns = expected_finish_ns(conn, cost);
-		if (conn->loop != own_loop)
+		finish_ns = expected_finish_ns(&conns[i], ask->cost);
+		if (conns[i].loop != ask->own_loop)
 			finish_ns += HAND_OVER_NS;
 		if (finish_ns < best_ns) {
 			best_ns = finish_ns;
@@ -74,6 +150,44 @@ int policy_pick(const struct policy_conn *conns, unsigned int n, enum call_size 
 		}
 	}
 	return best;
+}
+
+int policy_stripe(const struct policy_conn *conns, unsigned int n, uint64_t first)
+{
+	for (unsigned int k = 0; k < n; k++) {
+		unsigned int i = (unsigned int)((first + k) % n);
+
+		if (conns[i].state == CONN_UP)
+			return (int)i;
+	}
+	return POLICY_QUEUE;
+}
+
+bool policy_small_counts(int64_t since_ns)
+{
+	return since_ns >= SMALL_NOTE_NS;
+}
+
+int64_t policy_small_busy_ns(int64_t since_ns)
+{
+	return since_ns < SMALL_AGAIN_NS ? SMALL_BUSY_NS : 0;
+}
+
+uint64_t policy_rate(uint64_t rate, uint64_t sample)
+{
+	return rate ? rate - rate / 4 + sample / 4 : sample;
+}
+
+uint64_t policy_rate_idle(uint64_t rate, int64_t idle_ns)
+{
+	if (!rate || rate >= RATE_UNKNOWN || idle_ns < RATE_IDLE_NS)
+		return rate;
+	return rate + rate / 16 + 1;
+}
+
+bool policy_overtakes(int64_t waited_ns)
+{
+	return waited_ns < OVERTAKEN_NS;
 }
 
 uint64_t policy_window(uint64_t rate, int64_t rtt_ns, uint32_t transfer_max, uint32_t configured)

@@ -18,7 +18,7 @@
 struct policy_conn {
 	enum conn_state state;
 	unsigned int loop;          /* that owns it */
-	bool md;                    /* takes no bulk while another can (mdconnect) */
+	bool md;                    /* takes no bulk while another can (mdconnect); now, that is */
 	uint64_t bytes_outstanding; /* cost of the calls bound to it and not done */
 	uint64_t window;            /* bytes it may have in flight */
 	uint64_t rate;              /* bytes per second; 0: unknown */
@@ -27,16 +27,46 @@ struct policy_conn {
 
 enum { POLICY_QUEUE = -1 };
 
-/* policy_pick - the connection that can finish a call of `cost` bytes soonest: what it has
- * outstanding plus this call over its rate, plus its round trip, plus the price of waking another
- * loop. Only CONN_UP is eligible. Bulk goes only where the window has room, else POLICY_QUEUE: a
- * connection takes it when it has. Equal ones are taken in turn, beginning at `turn`. */
-int policy_pick(const struct policy_conn *conns, unsigned int n, enum call_size size,
-		uint64_t cost, unsigned int own_loop, unsigned int turn);
+/* A call to find a connection for. */
+struct policy_ask {
+	enum call_size size;
+	uint64_t cost;         /* bytes on the wire */
+	uint64_t ahead;        /* of bulk: cost of the queued calls before it */
+	unsigned int own_loop; /* whose thread asks */
+	unsigned int turn;     /* equal ones are taken in turn, beginning here */
+};
 
-/* policy_has_room - may this connection take a bulk call of cost bytes now? others_up: another
- * connection that is not md is up. */
-bool policy_has_room(const struct policy_conn *conn, uint64_t cost, bool others_up);
+/* policy_pick - the connection that can finish the call soonest: what it has outstanding plus this
+ * call over its rate, plus its round trip, plus the price of waking another loop. Only CONN_UP is
+ * eligible; bulk goes only where policy_ahead() allows it, else POLICY_QUEUE: a connection takes it
+ * later. */
+int policy_pick(const struct policy_conn *conns, unsigned int n, const struct policy_ask *ask);
+
+/* policy_ahead - conns[i] looks at the queue: how many bytes must be queued before a bulk call of cost
+ * bytes that it takes? 0: it takes the first. POLICY_NEVER: none, for its window is full, or it is
+ * md and others are up. In between: the others, together, would finish the call sooner even after
+ * all they have to do, and a slow connection that took it would hold up whoever reads in order. What
+ * is further behind it can carry in time. */
+#define POLICY_NEVER UINT64_MAX
+uint64_t policy_ahead(const struct policy_conn *conns, unsigned int n, unsigned int i, uint64_t cost);
+
+/* policy_stripe - stripe=rr and stripe=file: the first one up, from number `first` on. */
+int policy_stripe(const struct policy_conn *conns, unsigned int n, uint64_t first);
+
+/* policy_small_counts - whether a small call so long after the last one that counted does, too.
+ * policy_small_busy_ns - and how long, then, md connections are kept free; 0: not, for a file that
+ * is opened and read is no work on metadata. */
+bool policy_small_counts(int64_t since_ns);
+int64_t policy_small_busy_ns(int64_t since_ns);
+
+/* policy_rate - the rate of a connection after one more sample, taken while it was busy.
+ * policy_rate_idle - a tick later, idle_ns after the last sample: what was slow once is believed to be
+ * faster and faster until it gets a call to prove it. */
+uint64_t policy_rate(uint64_t rate, uint64_t sample);
+uint64_t policy_rate_idle(uint64_t rate, int64_t idle_ns);
+
+/* policy_overtakes - may a small call overtake a bulk call that has waited so long to leave? */
+bool policy_overtakes(int64_t waited_ns);
 
 /* policy_window - bytes in flight for a connection: two round trips of what it carries, at least
  * two transfers so that the next is under way while one is digested. configured: window=, 0: auto. */

@@ -373,6 +373,7 @@ static void collect_calls(struct pool *pool, struct call_list *calls)
 	TAILQ_CONCAT(calls, &pool->small, link);
 	TAILQ_CONCAT(calls, &pool->bulk, link);
 	atomic_store(&pool->n_queued, 0);
+	atomic_store(&pool->bytes_queued, 0);
 	mutex_unlock(&pool->lock);
 }
 

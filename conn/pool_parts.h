@@ -44,6 +44,11 @@ struct pool {
 	_Atomic(uint64_t) n_ambiguous, n_bad_replies, n_resent, n_repeated, n_handed_over;
 	_Atomic(bool) said_no_resvport;
 
+	_Atomic(uint64_t) bulk_turn;      /* STRIPE_RR: counts calls */
+	_Atomic(uint64_t) bytes_queued;   /* cost of bulk; written under lock */
+	_Atomic(int64_t) small_ns;        /* the last small call that counted */
+	_Atomic(int64_t) md_until_ns;     /* md connections are kept free */
+
 	struct mutex lock;         /* guards what follows; no callback and no second lock under it */
 	pthread_cond_t changed;    /* a connection came up or failed */
 	struct call_list small, bulk;

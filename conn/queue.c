@@ -61,15 +61,51 @@ int pool_expiry(const struct pool *pool, const struct call *call, int64_t now_ns
 
 /* ---- choosing ---------------------------------------------------------------------------- */
 
-static int pick(struct pool *pool, const struct call *call, struct pool_loop *own)
+static int64_t now_of(const struct pool_loop *own)
+{
+	return own ? loop_now_ns(own->loop) : clock_ns();
+}
+
+/* Every loop writes these, so not at every call. */
+static void note_small(struct pool *pool, int64_t now_ns)
+{
+	int64_t since_ns = now_ns - atomic_load_explicit(&pool->small_ns, memory_order_relaxed);
+	int64_t busy_ns = policy_small_busy_ns(since_ns);
+
+	if (!policy_small_counts(since_ns))
+		return;
+	atomic_store_explicit(&pool->small_ns, now_ns, memory_order_relaxed);
+	if (busy_ns)
+		atomic_store_explicit(&pool->md_until_ns, now_ns + busy_ns, memory_order_relaxed);
+}
+
+static void look(struct pool *pool, struct policy_conn *conns, int64_t now_ns)
+{
+	bool md = now_ns < atomic_load_explicit(&pool->md_until_ns, memory_order_relaxed);
+
+	for (unsigned int i = 0; i < pool->config.n_connections; i++) {
+		connection_snapshot(&pool->conns[i], &conns[i]);
+		conns[i].md = conns[i].md && md;
+	}
+}
+
+static int pick(struct pool *pool, const struct call *call, uint64_t ahead, struct pool_loop *own)
 {
 	struct policy_conn conns[POOL_MAX_CONNECTIONS];
 	unsigned int n = pool->config.n_connections;
 
-	for (unsigned int i = 0; i < n; i++)
-		connection_snapshot(&pool->conns[i], &conns[i]);
-	return policy_pick(conns, n, call->size, call->cost, own ? loop_index(own->loop) : UINT32_MAX,
-			   own ? own->turn++ : call->xid);
+	look(pool, conns, now_of(own));
+	if (call->size == CALL_BULK && pool->config.stripe == STRIPE_RR)
+		return policy_stripe(conns, n, atomic_fetch_add(&pool->bulk_turn, 1));
+	if (call->size == CALL_BULK && pool->config.stripe == STRIPE_FILE)
+		return policy_stripe(conns, n, call->key);
+	return policy_pick(conns, n, &(struct policy_ask){
+		.size = call->size,
+		.cost = call->cost,
+		.ahead = ahead,
+		.own_loop = own ? loop_index(own->loop) : UINT32_MAX,
+		.turn = own ? own->turn++ : call->xid,
+	});
 }
 
 /* Have a loop look at the queue. */
@@ -99,6 +135,13 @@ static struct call_list *queue_for(struct pool *pool, const struct call *call)
 	return call->size == CALL_SMALL ? &pool->small : &pool->bulk;
 }
 
+static void count_queued(struct pool *pool, const struct call *call, int sign) REQUIRES(pool->lock)
+{
+	atomic_fetch_add(&pool->n_queued, (unsigned int)sign);
+	if (call->size == CALL_BULK)
+		atomic_fetch_add(&pool->bytes_queued, (uint64_t)(int64_t)sign * call->cost);
+}
+
 static void enqueue(struct pool *pool, struct call *call, bool front)
 {
 	mutex_lock(&pool->lock);
@@ -107,14 +150,15 @@ static void enqueue(struct pool *pool, struct call *call, bool front)
 		TAILQ_INSERT_HEAD(queue_for(pool, call), call, link);
 	else
 		TAILQ_INSERT_TAIL(queue_for(pool, call), call, link);
-	atomic_fetch_add(&pool->n_queued, 1);
+	count_queued(pool, call, 1);
 	mutex_unlock(&pool->lock);
 }
 
 /* After enqueue(): a connection may have got room since none was found, and pulled before. */
 static void wake_for_queue(struct pool *pool, const struct call *like, struct pool_loop *own)
 {
-	int i = pick(pool, like, own);
+	uint64_t queued = atomic_load(&pool->bytes_queued);
+	int i = pick(pool, like, queued > like->cost ? queued - like->cost : 0, own);
 
 	if (i >= 0)
 		kick(pool, pool->conns[i].loop, own);
@@ -143,9 +187,10 @@ static void give(struct pool *pool, struct call *call, struct connection *conn,
 static void route(struct pool *pool, struct call *call, bool front)
 {
 	struct pool_loop *own = pool_own_loop(pool);
-	struct call like = { .size = call->size, .cost = call->cost, .xid = call->xid };
+	struct call like = { .size = call->size, .cost = call->cost, .xid = call->xid,
+			     .key = call->key };
 	bool waits = !front && call->size == CALL_BULK && atomic_load(&pool->n_queued);
-	int i = waits ? POLICY_QUEUE : pick(pool, call, own);
+	int i = waits ? POLICY_QUEUE : pick(pool, call, 0, own);
 
 	if (i >= 0) {
 		give(pool, call, &pool->conns[i], own);
@@ -230,6 +275,8 @@ static void start(struct pool *pool, struct call *call)
 	}
 	call_seal(call);
 	call->cost = call->head_len + call->payload_len + call->reply_max;
+	if (call->size == CALL_SMALL && pool->config.md_connections)
+		note_small(pool, now_of(pool_own_loop(pool)));
 	route(pool, call, false);
 }
 
@@ -308,43 +355,53 @@ void pool_submit_after(struct pool *pool, struct call *call, int64_t delay_ns)
 
 /* ---- the queue --------------------------------------------------------------------------- */
 
-/* The next call this connection may take now, or NULL. */
-static struct call *dequeue(struct pool *pool, const struct policy_conn *conn, bool others_up)
+/* The bulk call that conns[i] takes now, or NULL. The longer it takes, the further back it looks. */
+static struct call *next_bulk(struct pool *pool, const struct policy_conn *conns, unsigned int i)
+	REQUIRES(pool->lock)
+{
+	uint64_t ahead = 0, least = 0;
+	uint32_t cost = 0;
+	struct call *call;
+
+	TAILQ_FOREACH(call, &pool->bulk, link) {
+		if (call->cost != cost) {
+			cost = call->cost;
+			least = policy_ahead(conns, pool->config.n_connections, i, cost);
+		}
+		if (least <= ahead)
+			return call;
+		if (least == POLICY_NEVER)
+			return NULL; /* a smaller one does not pass it for ever */
+		ahead += call->cost;
+	}
+	return NULL;
+}
+
+/* The next call conns[i] may take now, or NULL. */
+static struct call *dequeue(struct pool *pool, const struct policy_conn *conns, unsigned int i)
 {
 	struct call *call;
 
 	mutex_lock(&pool->lock);
 	call = TAILQ_FIRST(&pool->small);
-	if (!call) {
-		call = TAILQ_FIRST(&pool->bulk);
-		if (call && !policy_has_room(conn, call->cost, others_up))
-			call = NULL;
-	}
+	if (!call)
+		call = next_bulk(pool, conns, i);
 	if (call) {
 		TAILQ_REMOVE(queue_for(pool, call), call, link);
-		atomic_fetch_sub(&pool->n_queued, 1);
+		count_queued(pool, call, -1);
 	}
 	mutex_unlock(&pool->lock);
 	return call;
 }
 
-static bool others_are_up(struct pool *pool)
-{
-	for (unsigned int i = 0; i < pool->config.n_connections; i++)
-		if (!pool->conns[i].md &&
-		    atomic_load_explicit(&pool->conns[i].load.state, memory_order_relaxed) == CONN_UP)
-			return true;
-	return false;
-}
-
 void pool_pull(struct pool *pool, struct connection *conn)
 {
-	struct policy_conn snapshot;
+	struct policy_conn conns[POOL_MAX_CONNECTIONS];
 	struct call *call;
 
 	while (conn->state == CONN_UP && atomic_load(&pool->n_queued)) {
-		connection_snapshot(conn, &snapshot);
-		call = dequeue(pool, &snapshot, others_are_up(pool));
+		look(pool, conns, loop_now_ns(conn->loop));
+		call = dequeue(pool, conns, conn->id);
 		if (!call)
 			return;
 		if (is_cancelled(call)) {
@@ -393,7 +450,7 @@ static void take_expired(struct pool *pool, struct call_list *queue, int64_t now
 		    !pool_is_out_of_patience(pool, call))
 			continue;
 		TAILQ_REMOVE(queue, call, link);
-		atomic_fetch_sub(&pool->n_queued, 1);
+		count_queued(pool, call, -1);
 		call_fail(call, pool_expiry(pool, call, now_ns));
 		TAILQ_INSERT_TAIL(expired, call, link);
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* transfer - the bytes of a connection: its send queue, one sendmsg(2) for many calls, and replies
  * back to the calls they answer. The loop's thread only. Small calls overtake bulk ones that have
- * not begun to leave. */
+ * not begun to leave, for a second at most. */
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -62,17 +62,16 @@ static void update_window(struct connection *conn)
 static void rate_sample(struct connection *conn, int64_t now_ns)
 {
 	int64_t took_ns = now_ns - conn->rate_since_ns;
-	uint64_t sample, rate;
+	uint64_t sample;
 
 	if (!conn->rate_since_ns || conn->rate_bytes < RATE_BYTES_MIN)
 		return;
 	if (took_ns < (conn->n_bulk ? RATE_SAMPLE_NS : RATE_SHORT_NS))
 		return;
 	sample = (uint64_t)((double)conn->rate_bytes * 1e9 / (double)took_ns);
-	rate = relaxed_u64(&conn->load.rate);
-	rate = rate ? rate - rate / 4 + sample / 4 : sample;
-	atomic_store_explicit(&conn->load.rate, rate, memory_order_relaxed);
-	conn->rate_since_ns = now_ns;
+	atomic_store_explicit(&conn->load.rate, policy_rate(relaxed_u64(&conn->load.rate), sample),
+			      memory_order_relaxed);
+	conn->rate_since_ns = conn->rated_ns = now_ns;
 	conn->rate_bytes = 0;
 	update_window(conn);
 }
@@ -91,7 +90,18 @@ static void rate_end(struct connection *conn, int64_t now_ns)
 	conn->rate_since_ns = 0;
 }
 
-/* The smallest lately: a sample below is taken as it is, one above pulls slowly. */
+void transfer_tick(struct connection *conn, int64_t now_ns)
+{
+	uint64_t rate = relaxed_u64(&conn->load.rate);
+
+	if (conn->n_bulk)
+		return;
+	rate = policy_rate_idle(rate, now_ns - conn->rated_ns);
+	atomic_store_explicit(&conn->load.rate, rate, memory_order_relaxed);
+}
+
+/* Without bulk around it, which would be waited for, and make a window that grows with its own
+ * queue. The smallest lately: a sample below is taken as it is, one above pulls slowly. */
 static void rtt_sample(struct connection *conn, int64_t sample_ns)
 {
 	int64_t rtt_ns = atomic_load_explicit(&conn->load.rtt_ns, memory_order_relaxed);
@@ -139,9 +149,11 @@ static bool is_wholly_sent(const struct call *call)
 static void enqueue(struct connection *conn, struct call *call)
 {
 	struct call *before = TAILQ_LAST(&conn->send_queue, call_list);
+	int64_t now_ns = loop_now_ns(conn->loop);
 
 	if (call->size == CALL_SMALL)
-		while (before && before->size == CALL_BULK && !transfer_is_partly_sent(conn, before))
+		while (before && before->size == CALL_BULK && !transfer_is_partly_sent(conn, before) &&
+		       policy_overtakes(now_ns - before->bound_ns))
 			before = TAILQ_PREV(before, call_list, link);
 	if (before)
 		TAILQ_INSERT_AFTER(&conn->send_queue, before, call, link);
@@ -158,6 +170,7 @@ void transfer_bind(struct connection *conn, struct call *call)
 	call->sent = false;
 	call->n_sent = 0;
 	call->sent_ns = 0;
+	call->bound_ns = now_ns;
 	enqueue(conn, call);
 	LIST_INSERT_HEAD(bucket(conn, call->xid), call, xid_link);
 	count_bound(conn, call, 1);
@@ -335,7 +348,7 @@ static void answered(struct connection *conn, struct call *call)
 	int64_t now_ns = loop_now_ns(conn->loop);
 
 	if (call->size == CALL_SMALL && call->class == CALL_IDEMPOTENT && call->n_sent == 1 &&
-	    !call->n_repeats && !call->resent)
+	    !call->n_repeats && !call->resent && !conn->n_bulk)
 		rtt_sample(conn, now_ns - call->sent_ns);
 	conn->rate_bytes += call->payload_len;
 	count(&conn->load.calls_done, 1);

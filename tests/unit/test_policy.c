@@ -85,26 +85,58 @@ static const struct pick_row picks[] = {
 	  UINT64_MAX, 0, 1 },
 };
 
-static void test_pick(void)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(picks); i++) {
-		const struct pick_row *row = &picks[i];
-		int pick = policy_pick(row->conns, row->n, row->size, row->cost, OWN, row->turn);
+static const struct {
+	uint64_t ahead;
+	struct pick_row row;
+} queued_picks[] = {
+	/* Others finish it in (2 + 1) / 50 s, a slow one in 1 / 2. */
+	{ 0, { "a slow one does not take what a busy fast one finishes sooner",
+	       { UP(OWN, 2 * M, .rate = 50 * MB_S), UP(OWN, 0, .rate = 2 * MB_S) }, 2, CALL_BULK, M, 0,
+	       POLICY_QUEUE } },
+	{ 30 * M, { "but what is far behind in the queue",
+		    { UP(OWN, 2 * M, .rate = 50 * MB_S), UP(OWN, 0, .rate = 2 * MB_S) }, 2, CALL_BULK,
+		    M, 0, 1 } },
+	{ M, { "one that is half as fast takes the second",
+	       { UP(OWN, 2 * M, .rate = 50 * MB_S), UP(OWN, M, .rate = 25 * MB_S) }, 2, CALL_BULK, M,
+	       0, 1 } },
+	{ 1000 * M, { "nobody whose window is full, at any distance",
+		      { UP(OWN, 2 * M, .rate = 50 * MB_S), UP(OWN, 2 * M, .rate = 50 * MB_S) }, 2,
+		      CALL_BULK, M, 0, POLICY_QUEUE } },
+};
 
-		if (pick != row->pick)
-			fprintf(stderr, "%s: %d, not %d\n", row->what, pick, row->pick);
-		assert(pick == row->pick);
-	}
+static void check_pick(const struct pick_row *row, uint64_t ahead)
+{
+	struct policy_ask ask = { .size = row->size,
+				  .cost = row->cost,
+				  .ahead = ahead,
+				  .own_loop = OWN,
+				  .turn = row->turn };
+	int pick = policy_pick(row->conns, row->n, &ask);
+
+	if (pick != row->pick)
+		fprintf(stderr, "%s: %d, not %d\n", row->what, pick, row->pick);
+	assert(pick == row->pick);
 }
 
-/* What is picked for bulk has room, whatever the numbers. */
-static void test_pick_has_room(void)
+static void test_pick(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(picks); i++)
+		check_pick(&picks[i], 0);
+	for (size_t i = 0; i < ARRAY_SIZE(queued_picks); i++)
+		check_pick(&queued_picks[i].row, queued_picks[i].ahead);
+}
+
+/* Whatever the numbers: bulk waits only if somebody who will be done with something takes it next. */
+static void test_pick_is_live(void)
 {
 	static const uint64_t outstanding[] = { 0, 1, M, 2 * M, 2 * M + 1 };
-	struct policy_conn conns[3];
+	static const uint64_t rates[] = { 0, MB_S, 100 * MB_S };
+	struct policy_conn conns[2];
 
-	for (unsigned int k = 0; k < 4 * 2 * 5 * 4 * 2 * 5; k++) {
+	for (unsigned int k = 0; k < 120 * 120; k++) {
+		struct policy_ask ask = { .size = CALL_BULK, .cost = M, .own_loop = OWN };
 		unsigned int left = k;
+		bool busy = false, up = false;
 		int pick;
 
 		for (int i = 0; i < 2; i++) {
@@ -115,17 +147,151 @@ static void test_pick_has_room(void)
 			left /= 2;
 			conns[i].bytes_outstanding = outstanding[left % 5];
 			left /= 5;
+			conns[i].rate = rates[left % 3];
+			left /= 3;
 		}
-		pick = policy_pick(conns, 2, CALL_BULK, M, OWN, 0);
+		pick = policy_pick(conns, 2, &ask);
 		for (int i = 0; i < 2; i++) {
-			const struct policy_conn *other = &conns[1 - i];
-			bool others_up = (conns[i].state == CONN_UP && !conns[i].md) ||
-					 (other->state == CONN_UP && !other->md);
-			bool room = policy_has_room(&conns[i], M, others_up);
+			bool takes = conns[i].state == CONN_UP &&
+				     (!conns[i].md || conns[1 - i].state != CONN_UP ||
+				      conns[1 - i].md);
 
-			assert(pick != i || room);
-			assert(!room || pick >= 0);
+			up = up || takes;
+			busy = busy || (takes && conns[i].bytes_outstanding > 0);
+			assert(pick != i || policy_ahead(conns, 2, (unsigned int)i, M) == 0);
+			assert(takes || policy_ahead(conns, 2, (unsigned int)i, M) == POLICY_NEVER);
 		}
+		assert(pick >= 0 || !up || busy);
+	}
+}
+
+static void test_stripe(void)
+{
+	struct policy_conn conns[3] = { UP(OWN, 9 * M), UP(OWN, 0), UP(OWN, 0, .md = true) };
+
+	for (unsigned int first = 0; first < 7; first++)
+		assert(policy_stripe(conns, 3, first) == (int)(first % 3));
+	conns[1].state = CONN_SUSPECT;
+	assert(policy_stripe(conns, 3, 1) == 2 && policy_stripe(conns, 3, UINT64_MAX) >= 0);
+	conns[0].state = conns[2].state = CONN_DOWN;
+	assert(policy_stripe(conns, 3, 0) == POLICY_QUEUE);
+}
+
+static void test_small(void)
+{
+	assert(!policy_small_counts(0) && policy_small_counts(10 * MS));
+	assert(policy_small_busy_ns(10 * MS) == 500 * MS); /* one after the other */
+	assert(policy_small_busy_ns(250 * MS) == 0);       /* a single one */
+	assert(policy_overtakes(999 * MS) && !policy_overtakes(S));
+}
+
+static void test_rate(void)
+{
+	uint64_t rate = policy_rate(0, 2 * MB_S);
+
+	assert(rate == 2 * MB_S);
+	assert(policy_rate_idle(rate, 3999 * MS) == rate);
+	assert(policy_rate_idle(rate, 4 * S) > rate);
+	assert(policy_rate_idle(0, 9 * S) == 0);
+	for (int i = 0; i < 16; i++) /* both ways within a second of samples */
+		rate = policy_rate(rate, 25 * MB_S);
+	assert(rate > 24 * (uint64_t)MB_S);
+	for (int i = 0; i < 16; i++)
+		rate = policy_rate(rate, 2 * MB_S);
+	assert(rate < 3 * (uint64_t)MB_S);
+}
+
+/* ---- one reader over unequal paths ------------------------------------------------------- */
+
+enum { PIECES = 4096, AHEAD_SLOTS = 16 };
+
+struct sim {
+	struct policy_conn conns[4];
+	unsigned int queued[AHEAD_SLOTS * 2], n_queued; /* pieces, in order */
+	unsigned int bound[4][8], n_bound[4];
+	double left[4];                                 /* of the first one, in bytes */
+	bool done[PIECES];
+};
+
+static void sim_pull(struct sim *sim, unsigned int i)
+{
+	for (unsigned int k = 0; k < sim->n_queued;) {
+		if (policy_ahead(sim->conns, 4, i, M) > (uint64_t)k * M) {
+			k++;
+			continue;
+		}
+		if (!sim->n_bound[i])
+			sim->left[i] = M;
+		sim->bound[i][sim->n_bound[i]++] = sim->queued[k];
+		sim->conns[i].bytes_outstanding += M;
+		for (unsigned int j = k + 1; j < sim->n_queued; j++)
+			sim->queued[j - 1] = sim->queued[j];
+		sim->n_queued--;
+		k = 0;
+	}
+}
+
+static void sim_carry(struct sim *sim, unsigned int i, double seconds)
+{
+	double bytes = (double)sim->conns[i].rate * seconds;
+
+	while (sim->n_bound[i] && bytes >= sim->left[i]) {
+		bytes -= sim->left[i];
+		sim->done[sim->bound[i][0]] = true;
+		sim->n_bound[i]--;
+		for (unsigned int j = 0; j < sim->n_bound[i]; j++)
+			sim->bound[i][j] = sim->bound[i][j + 1];
+		sim->conns[i].bytes_outstanding -= M;
+		sim->left[i] = M;
+	}
+	if (sim->n_bound[i])
+		sim->left[i] -= bytes;
+}
+
+/* Reads 10 s in order, 16 MiB ahead; returns the share of the sum of the rates. */
+static double simulate(const uint64_t rates[4])
+{
+	struct sim sim = { .n_queued = 0 };
+	unsigned int asked = 0, read = 0;
+	double sum = 0;
+
+	for (int i = 0; i < 4; i++) {
+		sim.conns[i] = (struct policy_conn){ .state = CONN_UP, .window = 2 * M,
+						     .rate = rates[i], .rtt_ns = MS / 5 };
+		sum += (double)rates[i];
+	}
+	for (int ms = 0; ms < 10000; ms++) {
+		while (read < asked && sim.done[read])
+			read++;
+		while (asked < read + AHEAD_SLOTS)
+			sim.queued[sim.n_queued++] = asked++;
+		for (unsigned int i = 0; i < 4; i++) {
+			sim_carry(&sim, i, 0.001);
+			sim_pull(&sim, i);
+		}
+	}
+	return (double)read * M / 10 / sum;
+}
+
+static void test_share(void)
+{
+	static const struct {
+		uint64_t rates[4];
+		double share;
+	} rows[] = {
+		{ { 25 * MB_S, 25 * MB_S, 25 * MB_S, 25 * MB_S }, 0.97 },
+		{ { 25 * MB_S, 12500000, 6250000, 2500000 }, 0.90 },
+		{ { 2500000, 6250000, 12500000, 25 * MB_S }, 0.90 },
+		{ { 25 * MB_S, 8 * MB_S, 8 * MB_S, 8 * MB_S }, 0.95 },
+		{ { 100 * MB_S, MB_S, MB_S, MB_S }, 0.95 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		double share = simulate(rows[i].rates);
+
+		if (share < rows[i].share)
+			fprintf(stderr, "paths %zu: %.3f of their sum\n", i, share);
+		assert(share >= rows[i].share);
 	}
 }
 
@@ -368,7 +534,11 @@ static void test_backoff(void)
 int main(void)
 {
 	test_pick();
-	test_pick_has_room();
+	test_pick_is_live();
+	test_stripe();
+	test_small();
+	test_rate();
+	test_share();
 	test_window();
 	test_lost();
 	test_may_replay();
