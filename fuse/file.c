@@ -463,6 +463,7 @@ static void send_read(struct request *request)
 
 	request->op.read.asked = (uint32_t)min_size(left, request->fs->rsize);
 	call->place = place_read;
+	call->key = request->inode->fileid;
 	error = nfs3_read_encode(call, &request->cred, inode_fh(request->inode),
 				 request->op.read.offset + request->op.read.got,
 				 request->op.read.asked);

@@ -125,6 +125,7 @@ static void pool_config_from(const struct mount *mount, struct pool_config *ret_
 		.transfer_max = MIB(1),
 		.window = (uint32_t)options->window,
 		.md_connections = options->mdconnect,
+		.stripe = options->stripe,
 		.connect_ns = options->stage_ns,
 		.timeo_ns = options->timeo_ns,
 		.retrans = options->retrans,

@@ -109,6 +109,13 @@ static const struct option_choice softwrite_choices[] = {
 	{ NULL, 0, MSG_NONE, false },
 };
 
+static const struct option_choice stripe_choices[] = {
+	{ "adaptive", STRIPE_ADAPTIVE, MSG_NONE, false },
+	{ "rr", STRIPE_RR, MSG_NONE, false },
+	{ "file", STRIPE_FILE, MSG_NONE, false },
+	{ NULL, 0, MSG_NONE, false },
+};
+
 static const struct option_choice perm_choices[] = {
 	{ "server", PERM_SERVER, MSG_NONE, false },
 	{ NULL, 0, MSG_NONE, false },
@@ -142,7 +149,7 @@ const struct option_row option_table[] = {
 	  .help = "connections that must be up before the mount succeeds" },
 	{ "mdconnect", .group = GROUP_CONNECTION, .kind = KIND_NUMBER, .value = "N",
 	  .shown = "1 if nconnect >= 3", .min = 0, .max = 63, OPTION_FIELD(mdconnect),
-	  GIVEN(mdconnect_given), .live = true, .help = "connections kept for small calls" },
+	  GIVEN(mdconnect_given), .live = true, .help = "connections kept for small calls while there are any" },
 	LATER("max_connect", GROUP_CONNECTION),
 	LATER("addrs", GROUP_CONNECTION),
 	LATER("remoteports", GROUP_CONNECTION),
@@ -159,7 +166,9 @@ const struct option_row option_table[] = {
 	FLAG("noresvport", GROUP_CONNECTION, .slot = SLOT_RESVPORT, OPTION_FIELD(resvport),
 	     .help = "any source port"),
 	LATER("redial", GROUP_CONNECTION),
-	LATER("stripe", GROUP_CONNECTION),
+	{ "stripe", .group = GROUP_CONNECTION, .kind = KIND_CHOICE, .initial = "adaptive",
+	  .choices = stripe_choices, OPTION_FIELD(stripe),
+	  .help = "bulk calls: where they are finished soonest, in turn, or by file" },
 	LATER("spread_reads", GROUP_CONNECTION),
 	LATER("nospread_reads", GROUP_CONNECTION),
 	LATER("spread_writes", GROUP_CONNECTION),

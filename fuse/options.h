@@ -26,6 +26,7 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
+#include "../conn/conn.h"
 #include "../conn/mount.h"
 #include "log.h"
 #include "message.h"
@@ -88,6 +89,7 @@ struct options {
 	uint32_t minconnect;     /* 1..nconnect */
 	uint32_t mdconnect;      /* 0..nconnect - 1 */
 	uint32_t n_loops;        /* max_threads, or min(nconnect, max(2, CPUs), 16) */
+	enum stripe stripe;
 	uint64_t window;         /* bytes in flight per connection; 0: measured */
 	bool resvport;           /* wanted; falls back without a word */
 

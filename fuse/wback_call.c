@@ -176,6 +176,7 @@ static int encode_write(struct wcall *wcall, struct range *range)
 	struct wback *wback = wcall->wback;
 
 	wcall->range = range;
+	wcall->call.key = wback->inode->fileid;
 	wcall->asked = (uint32_t)min_size(range->len - range->done, wback->fs->wsize);
 	return nfs3_write_encode(&wcall->call, &range->cred, inode_fh(wback->inode),
 				 range->offset + range->done, range->data + range->done,

@@ -274,6 +274,7 @@ static void test_defaults(void)
 
 	assert(!o.foreground && !o.debug && !o.quiet && !o.sloppy && o.log_level == LEVEL_INFO);
 	assert(o.nconnect == 4 && o.minconnect == 1 && o.mdconnect == 1 && o.n_loops == 4);
+	assert(o.stripe == STRIPE_ADAPTIVE);
 	assert(o.window == 0 && o.resvport && o.family == AF_UNSPEC);
 	assert(o.port == 0 && o.mountport == 0 && o.mountvers == 3);
 	assert(o.mount_transport == MOUNT_DISCOVER);
@@ -419,6 +420,9 @@ static const struct {
 	{ "mounttimeo=2", FIELD(stage_ns), 2 * S },
 	{ "mounttimeo=60", FIELD(stage_ns), 5 * S },
 	{ "umounttimeo=0", FIELD(umounttimeo_ns), 0 },
+	{ "stripe=rr", FIELD(stripe), STRIPE_RR },
+	{ "stripe=file,rw", FIELD(stripe), STRIPE_FILE },
+	{ "stripe=rr,stripe=adaptive", FIELD(stripe), STRIPE_ADAPTIVE },
 	{ "softwrite=fail", FIELD(softwrite), SOFTWRITE_FAIL },
 	{ "softwrite=fail,softwrite=hold", FIELD(softwrite), SOFTWRITE_HOLD },
 	{ "deadtimeo=7", FIELD(deadtimeo_ns), 7 * S },
