@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Random operations on a few files with a model that knows every byte (exerciser/main.c says which),
+two of them at a time and a second mount to read with. A minute in all; tests/exerciser/run does more.
+
+In bad weather the server is killed and started again, connections break and answers are late. The mounts
+are `hard`: then no system call may fail, and none may do anything twice, or not at all."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lab.child import Child
+from lab.proxy import Proxy
+from soak.storm import Storm
+
+MIXES = "data truncate map append names".split()
+ROUNDS = [  # nconnect, options, the mixes of the two exercisers
+    (1, "", "data truncate"), (8, "wbuf=1M", "map append"), (4, "wsize=65536,actimeo=1", "names data"),
+    (8, "", "data map"), (1, "wbuf=1M", "truncate append"), (8, "wbuf=4M,noac", "names map")]
+CALM_HARD = "hard,timeo=30"
+STORM = "hard,timeo=10,retrans=2,detect=2"
+EXPECTED = r"not responding|the server restarted|outcome-unknown|outcome is unknown"
+
+
+def environment(name, default):
+    return os.environ.get(f"FUSENFS_EXERCISER_{name}") or default
+
+
+class Weather(Storm):
+    """What a call survives with the mount being `hard`, and mostly what does not take long."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.choices = {self.cut_one: 10, self.cut_all: 3, self.cut_call: 20, self.delay: 4, self.crash: 6,
+                        self.refuse: 1, self.stall_one: 1, self.drop: 1}
+
+
+def program():
+    """Of the same build as the program under test."""
+    fusenfs = Path(environment("FUSENFS", os.environ.get("FUSENFS", "build/fusenfs"))).resolve()
+    return fusenfs.parent / "tests/exerciser"
+
+
+def exercise(m, peer, name, mix, seed, seconds, child):
+    """Runs one until it ends; returns (status, what it printed). A process of its own: see lab.child."""
+    (m.path / name).mkdir()
+    argv = [program(), "--seed", str(seed), "--seconds", str(seconds), "--mix", mix,
+            "--server-path", m.server_path / name, "--peer", peer.path / name, m.path / name]
+    result = subprocess.run([str(word) for word in argv], text=True, check=False,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return result.returncode, result.stdout
+
+
+def play(m, peer, mixes, seed, seconds, weather):
+    """The exercisers of one round; weather: the storm meanwhile, or None."""
+    children = [Child(exercise, m, peer, f"{mix}{i}", mix, seed + i, seconds)
+                for i, mix in enumerate(mixes)]
+    try:
+        if weather:
+            weather.blow(seconds, lambda: m.alive and all(child.alive for child in children))
+        for child in children:
+            status, output = child.wait(seconds + 130)
+            print(output, end="")
+            assert status == 0, f"ended with {status}\n{output}"
+    finally:
+        for child in children:
+            child.close()
+
+
+def rounds():
+    """(number, seconds, the row of ROUNDS), as many as there is time for."""
+    minutes = float(environment("MINUTES", 0))
+    number, seconds = (len(ROUNDS), 5) if not minutes else (max(1, round(minutes)) * 2, minutes * 30 / max(
+        1, round(minutes)))
+    for i in range(number):
+        nconnect, options, mixes = ROUNDS[i % len(ROUNDS)]
+        yield i, seconds, (int(environment("NCONNECT", nconnect)), options,
+                           [environment("MIX", mix) for mix in mixes.split()])
+
+
+@pytest.mark.parametrize("number, seconds, row", rounds())
+def test_exerciser(server, mount, number, seconds, row):
+    """Every other round in bad weather. FUSENFS_EXERCISER_SEED repeats the operations, though not what
+    else happens at the time."""
+    nconnect, options, mixes = row
+    stormy = number % 2 == 1
+    seed = int(environment("SEED", int.from_bytes(os.urandom(3), "big"))) + 10 * number
+    options = ",".join(filter(None, [STORM if stormy else CALM_HARD, options]))
+    print(f"\nexerciser: seed {seed}, nconnect={nconnect},{options}, {' and '.join(mixes)}"
+          f"{', in bad weather' if stormy else ''}")
+    with Proxy(server) as proxy:
+        m = mount(nconnect=nconnect, options=options, server=proxy, limit=seconds + 150)
+        peer = mount(nconnect=2, options="hard", limit=seconds + 150)
+        weather = Weather(proxy, server, seed) if stormy else None
+        for mounted in (m, peer):
+            mounted.expect_log(EXPECTED)
+        try:
+            play(m, peer, mixes, seed, seconds, weather)
+        except BaseException:
+            if weather:
+                print("\n".join(f"{at:9.3f} {name} {what or ''}" for at, name, what in weather.log[-20:]))
+            raise
+        finally:
+            if weather:
+                weather.end()
+        for mounted in (peer, m):
+            mounted.umount()
+    assert not [name for name in server.rw.rglob(".nfs*")]
