@@ -10,8 +10,6 @@
 
 void model_changed(struct file *file)
 {
-	if (file->mtime_is_set)
-		file->mtime = (struct timespec){ 0 }; /* it may have been set to the future */
 	file->mtime_is_set = false;
 }
 

@@ -113,7 +113,8 @@ static void flush_maps(struct world *world, struct file *file, const struct hand
 	file->map_dirty = false;
 }
 
-/* Whatever is still to be written: the time that is set stays. */
+/* Whatever is still to be written: the time that is set stays. It is of the past: so what a later store
+ * through a mapping makes of it, some time, is not before it. */
 struct file *op_times(struct world *world, struct process *process)
 {
 	struct handle *handle = handle_pick(world, process, O_WRONLY);
@@ -123,7 +124,7 @@ struct file *op_times(struct world *world, struct process *process)
 	if (!handle)
 		return NULL;
 	flush_maps(world, file, handle);
-	times[1].tv_sec = 1000000000 + (time_t)below(world, 1000000000);
+	times[1].tv_sec = 1000000000 + (time_t)below(world, 700000000);
 	times[1].tv_nsec = (long)below(world, 1000000000);
 	note(world, "utimens %s fd %d %lld.%09ld", file->name, handle->fd, (long long)times[1].tv_sec,
 	     times[1].tv_nsec);
