@@ -11,6 +11,7 @@ import errno
 import mmap
 import os
 import random
+import select
 import threading
 import time
 
@@ -18,8 +19,8 @@ import pytest
 
 from lab.child import Child
 from lab.procs import as_user, wait_for
-from lab.proxy import Delay, Hold, Proxy, Status
-from support import (KIB, MIB, create, errno_of, in_processes, names_on_disk, opened, page_buffer, pattern,
+from lab.proxy import Delay, Proxy, Status
+from support import (KIB, MIB, create, errno_of, names_on_disk, opened, page_buffer, pattern,
                      read, read_all, same, tick, utimensat, UTIME_OMIT, write_all)
 
 RDWR, RDONLY, WRONLY, CREAT = os.O_RDWR, os.O_RDONLY, os.O_WRONLY, os.O_CREAT
@@ -481,3 +482,161 @@ def test_written_by_another_than_who_closes(slow):
         as_user(lambda: os.write(fd, b"user" * 1000))
         as_user(lambda: os.fsync(fd))
         assert on_server(slow) == b"root" * 1000 + b"user" * 1000
+
+
+# --- errors
+
+
+def numbers(*calls):
+    """The error of each (function, argument ...), in turn."""
+    return [errno_of(*call) for call in calls]
+
+
+def told(results):
+    return [number for number in results if number]
+
+
+@pytest.mark.parametrize("status, number", [("NOSPC", errno.ENOSPC), ("DQUOT", errno.EDQUOT),
+                                            ("IO", errno.EIO)])
+@pytest.mark.parametrize("last", ["fsync", "close"])
+def test_error_is_told_once(mount, proxy, status, number, last):
+    """WRITEs are refused: one of write, fsync and close says so, once; who opens the file later is not
+    told, and can write."""
+    m = mount(server=proxy)
+    m.expect_log("are lost")
+    refused = proxy.on("WRITE", Status(status))
+    fd = os.open(m.path / "f", WRONLY | CREAT)
+    calls = [(os.pwrite, fd, b"x" * 5000, 0)] + [(os.fsync, fd)] * (3 if last == "fsync" else 0)
+    assert told(numbers(*calls, (os.close, fd))) == [number]
+    refused.end()
+    with opened(m.path / "f", WRONLY) as later:
+        os.pwrite(later, b"y" * 100, 0)
+        os.fsync(later)
+    assert on_server(m) == b"y" * 100
+
+
+def test_error_is_told_to_each_writer(mount, proxy):
+    """Two descriptors have written: each is told once, at its own next call; a third, opened after the
+    loss, is not; nor is what is written later in danger."""
+    m = mount(server=proxy)
+    m.expect_log("are lost")
+    a, b = (os.open(m.path / "f", WRONLY | CREAT) for _ in range(2))
+    with proxy_refuses(proxy):
+        results = {fd: numbers((os.pwrite, fd, b"x" * 5000, at)) for fd, at in ((a, 0), (b, 50_000))}
+        results[a] += numbers((os.fsync, a))
+        results[b] += numbers((os.fsync, b))
+    with opened(m.path / "f", WRONLY) as later:
+        assert numbers((os.pwrite, later, b"z", 100_000), (os.fsync, later)) == [0, 0]
+    for fd in (a, b):
+        results[fd] += numbers((os.fsync, fd), (os.fsync, fd), (os.close, fd))
+    for fd in (a, b):
+        assert told(results[fd])[:1] == [errno.EIO] and results[fd][-2:] == [0, 0], results
+
+
+@contextlib.contextmanager
+def proxy_refuses(proxy, status="IO"):
+    rule = proxy.on("WRITE", Status(status))
+    yield rule
+    rule.end()
+
+
+def test_error_then_right(mount, proxy):
+    """A refusal in the middle of a file: after it was told, the same data can be written again, and
+    then all of it is there."""
+    m, data = mount(server=proxy), pattern(3 * MIB)
+    m.expect_log("are lost")
+    with opened(m.path / "f", WRONLY | CREAT) as fd:
+        refused = proxy.on("WRITE", Status("NOSPC"), times=1, skip=1)
+        first = [errno_of(os.pwrite, fd, data[at:at + MIB], at) for at in range(0, len(data), MIB)]
+        first.append(errno_of(os.fsync, fd))
+        assert refused.hits == 1 and told(first) == [errno.ENOSPC]
+        for at in range(0, len(data), MIB):
+            os.pwrite(fd, data[at:at + MIB], at)
+        os.fsync(fd)
+    same(on_server(m), data)
+
+
+def test_full_disk(mount, server):
+    """A real one: the writer is told at write, fsync or close, and the file has no bytes but those that
+    were written; when there is room again, all goes well."""
+    m = mount(nconnect=4, export=server.small)
+    m.expect_log("are lost")
+    piece, results, n = pattern(64 * KIB), [], 0
+    fd = os.open(m.path / "f", WRONLY | CREAT)
+    while not told(results) and n < 64 * MIB:
+        results.append(errno_of(os.pwrite, fd, piece, n))
+        n += len(piece)
+    results += numbers((os.fsync, fd), (os.fsync, fd), (os.close, fd))
+    assert told(results)[:1] == [errno.ENOSPC] and results[-1] == 0
+    content = on_server(m)
+    for at in range(0, len(content), len(piece)):
+        part = content[at:at + len(piece)]
+        assert part in (piece[:len(part)], bytes(len(part))), f"at {at}"
+    os.truncate(m.path / "f", 0)
+    create(m.path / "g", piece)
+    assert on_server(m, "g") == piece
+
+
+# --- memory, fairness
+
+
+def rss(m):
+    with open(f"/proc/{m.pid}/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) * KIB for line in file if line.startswith("VmRSS"))
+
+
+@pytest.mark.parametrize("wbuf", [1, 16])
+def test_memory_bound(mount, proxy, wbuf):
+    """Writers faster than the server: the daemon's memory stays within wbuf and 32 MiB, and all of it
+    arrives."""
+    m = mount(nconnect=4, server=proxy, options=f"wbuf={wbuf}M")
+    proxy.on("WRITE", Delay(0.05, on="call"))
+    data = pattern(wbuf * 2 * MIB + 4 * MIB)
+
+    def writer(i, child):
+        with opened(m.path / f"f{i}", WRONLY | CREAT) as fd:
+            for at in range(0, len(data), 256 * KIB):
+                os.pwrite(fd, data[at:at + 256 * KIB], at)
+
+    children, peak = [Child(writer, i) for i in range(4)], 0
+    while any(child.alive for child in children):
+        peak = max(peak, rss(m))
+        time.sleep(0.02)
+    for i, child in enumerate(children):
+        child.wait()
+        child.close()
+        same(on_server(m, f"f{i}"), data)
+    assert "build-" in os.environ.get("FUSENFS", "") or peak < (wbuf + 32) * MIB, f"{peak} bytes"
+
+
+def test_small_writer_next_to_a_big_one(mount, proxy):
+    """A writer that fills the buffer does not keep a small one of another file waiting for long."""
+    m = mount(nconnect=4, server=proxy, options="wbuf=4M")
+    proxy.on("WRITE", Delay(0.05, on="call"))
+
+    def big(child):
+        with opened(m.path / "big", WRONLY | CREAT) as fd:
+            data = bytes(MIB)
+            while not child_told(child):
+                os.pwrite(fd, data, 0)
+                os.pwrite(fd, data, 8 * MIB)
+                os.pwrite(fd, data, 16 * MIB)
+
+    with Child(big) as child:
+        wait_for(lambda: proxy.count("WRITE") > 10, 20, "the big one's WRITEs")
+        worst = 0
+        with opened(m.path / "small", WRONLY | CREAT) as fd:
+            for i in range(4):
+                start = time.monotonic()
+                os.pwrite(fd, b"%d" % i * 1000, i * 1000)
+                os.fsync(fd)
+                worst = max(worst, time.monotonic() - start)
+        assert child.alive
+        child.tell()
+        child.wait(30)
+    assert on_server(m, "small") == b"".join(b"%d" % i * 1000 for i in range(4))
+    assert worst < 5, f"{worst:.1f} s for one small write and fsync"
+
+
+def child_told(child):
+    return bool(select.select([child.readable], [], [], 0)[0])
