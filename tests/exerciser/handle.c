@@ -42,6 +42,22 @@ void file_check(struct world *world, struct process *process, struct file *file)
 		model_check_stat(world, file, fd, one_in(world, 4));
 }
 
+void file_lost_name(struct file *file)
+{
+	file->linked = false;
+	snprintf(file->name + strlen(file->name), NAME_SIZE - strlen(file->name), "-");
+}
+
+void file_flush_maps(struct world *world, struct file *file, const struct handle *handle)
+{
+	if (!file->map_dirty)
+		return;
+	note(world, "fsync   %s fd %d", file->name, handle->fd);
+	if (fsync(handle->fd) != 0)
+		fail_errno(world, "fsync", file);
+	file->map_dirty = false;
+}
+
 /* ---- descriptors ------------------------------------------------------------------------- */
 
 static struct handle *free_handle(struct world *world, struct process *process)

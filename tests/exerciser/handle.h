@@ -25,6 +25,10 @@ static inline bool handle_writes(const struct handle *handle)
 struct file *file_pick(struct world *world, struct process *process);
 /* file_new_name - one that was never used. */
 void file_new_name(struct world *world, char *name);
+/* file_lost_name - and may still be open. */
+void file_lost_name(struct file *file);
+/* file_flush_maps - what stores through mappings have left in memory is written. */
+void file_flush_maps(struct world *world, struct file *file, const struct handle *handle);
 /* file_check - what fstat or stat says of it. */
 void file_check(struct world *world, struct process *process, struct file *file);
 

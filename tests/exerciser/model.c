@@ -8,6 +8,8 @@
 
 #include "model.h"
 
+enum { MAX_STRETCHES = 8 };
+
 void model_changed(struct file *file)
 {
 	file->mtime_is_set = false;
@@ -44,6 +46,8 @@ static uint64_t first_difference(const uint8_t *a, const uint8_t *b, uint64_t le
 {
 	uint64_t i = 0;
 
+	if (memcmp(a, b, length) == 0)
+		return length;
 	while (i < length && a[i] == b[i])
 		i++;
 	return i;
@@ -86,29 +90,43 @@ static void where_else(struct world *world, const struct file *file, uint64_t at
 	}
 }
 
+/* The first stretches that differ; what agrees for less than a word between them is not worth two. */
+static void tell_stretches(const struct file *file, const uint8_t *found, uint64_t offset, uint64_t length)
+{
+	const uint8_t *wanted = file->data + offset;
+	char found_text[64], wanted_text[64];
+	uint64_t from = first_difference(found, wanted, length);
+
+	for (int n = 0; from < length && n < MAX_STRETCHES; n++) {
+		uint64_t to = from, gap = 0;
+
+		while (to < length && gap < 16) {
+			gap = found[to] == wanted[to] ? gap + 1 : 0;
+			to++;
+		}
+		describe(found, offset, length, offset + from, found_text, sizeof(found_text));
+		describe(wanted, offset, length, offset + from, wanted_text, sizeof(wanted_text));
+		fprintf(stderr, "  wrong [%llu, %llu): found %s, expected %s\n",
+			(unsigned long long)(offset + from), (unsigned long long)(offset + to - gap),
+			found_text, wanted_text);
+		from = to + first_difference(found + to, wanted + to, length - to);
+	}
+}
+
 void model_check_bytes(struct world *world, struct file *file, const char *what, const uint8_t *found,
 		       uint64_t offset, uint64_t length)
 {
-	const uint8_t *wanted = file->data + offset;
-	char found_text[64], wanted_text[64], else_text[200];
-	uint64_t from, to = length, n = 0;
+	uint64_t from = first_difference(found, file->data + offset, length);
+	char elsewhere[200];
 
-	if (memcmp(found, wanted, length) == 0)
+	if (from == length)
 		return;
-	from = first_difference(found, wanted, length);
-	while (found[to - 1] == wanted[to - 1])
-		to--;
-	for (uint64_t i = from; i < to; i++)
-		n += found[i] != wanted[i];
-	describe(found, offset, length, offset + from, found_text, sizeof(found_text));
-	describe(wanted, offset, length, offset + from, wanted_text, sizeof(wanted_text));
-	where_else(world, file, offset + from, else_text, sizeof(else_text));
-	fail(world, "%s of file %d (%s, %llu bytes), [%llu, +%llu):\n"
-	     "  wrong are %llu bytes from %llu to %llu\n  found %s, expected %s; expected byte %02x;%s",
+	tell_stretches(file, found, offset, length);
+	where_else(world, file, offset + from, elsewhere, sizeof(elsewhere));
+	fail(world, "%s of file %d (%s, %llu bytes), [%llu, +%llu): wrong at %llu: %02x, expected %02x;%s",
 	     what, file_number(world, file), file->name, (unsigned long long)file->size,
-	     (unsigned long long)offset, (unsigned long long)length, (unsigned long long)n,
-	     (unsigned long long)(offset + from), (unsigned long long)(offset + to), found_text,
-	     wanted_text, wanted[from], else_text);
+	     (unsigned long long)offset, (unsigned long long)length, (unsigned long long)(offset + from),
+	     found[from], file->data[offset + from], elsewhere);
 }
 
 void model_check(struct world *world, struct file *file, const char *what, const uint8_t *found,

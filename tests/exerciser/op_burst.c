@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* op_burst - several threads of the process whose turn it is use one file at the same time, in ways whose
- * result does not depend on who is faster. */
+ * result does not depend on who is faster.
+ *
+ * Not with stores through a mapping that are still to be written. Linux 6.18, when it writes such a page
+ * back, clears what is behind the end of the file, and for FUSE that end moves only after a write has been
+ * answered: it clears what a write under way has put there, and is sending. */
 #include <err.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -101,6 +105,7 @@ struct file *op_burst(struct world *world, struct process *process)
 	burst.file = handle->file;
 	burst.fd = handle->fd;
 	burst.offset = some_place(world, burst.file, region);
+	file_flush_maps(world, burst.file, handle); /* see the top of this file */
 	note(world, "burst   %s fd %d [%llu, +%llu) by %u, pieces of %llu%s", burst.file->name, burst.fd,
 	     (unsigned long long)burst.offset, (unsigned long long)region, burst.n_writers,
 	     (unsigned long long)burst.piece, burst.sync_now_and_then ? ", fsync" : "");

@@ -102,17 +102,6 @@ struct file *op_close(struct world *world, struct process *process)
 	return file;
 }
 
-/* What a store through a mapping left in memory may be written later, with a new time. */
-static void flush_maps(struct world *world, struct file *file, const struct handle *handle)
-{
-	if (!file->map_dirty)
-		return;
-	note(world, "fsync   %s fd %d", file->name, handle->fd);
-	if (fsync(handle->fd) != 0)
-		fail_errno(world, "fsync", file);
-	file->map_dirty = false;
-}
-
 /* Whatever is still to be written: the time that is set stays. It is of the past: so what a later store
  * through a mapping makes of it, some time, is not before it. */
 struct file *op_times(struct world *world, struct process *process)
@@ -123,7 +112,7 @@ struct file *op_times(struct world *world, struct process *process)
 
 	if (!handle)
 		return NULL;
-	flush_maps(world, file, handle);
+	file_flush_maps(world, file, handle); /* or it would be written later, with a new time */
 	times[1].tv_sec = 1000000000 + (time_t)below(world, 700000000);
 	times[1].tv_nsec = (long)below(world, 1000000000);
 	note(world, "utimens %s fd %d %lld.%09ld", file->name, handle->fd, (long long)times[1].tv_sec,

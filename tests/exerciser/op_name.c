@@ -28,9 +28,9 @@ struct file *op_rename(struct world *world, struct process *process)
 	if (rename(path_of(world->settings.directory, file->name).text,
 		   path_of(world->settings.directory, name).text) != 0)
 		fail_errno(world, "rename", file);
-	memcpy(file->name, name, NAME_SIZE);
 	if (over)
-		over->linked = false;
+		file_lost_name(over);
+	memcpy(file->name, name, NAME_SIZE);
 	return file;
 }
 
@@ -43,7 +43,7 @@ struct file *op_unlink(struct world *world, struct process *process)
 	note(world, "unlink  %s", file->name);
 	if (unlink(path_of(world->settings.directory, file->name).text) != 0)
 		fail_errno(world, "unlink", file);
-	file->linked = false;
+	file_lost_name(file);
 	return file;
 }
 
