@@ -85,13 +85,15 @@ static const char *flag_words(int flags)
 	return words;
 }
 
-struct handle *handle_open(struct world *world, struct process *process, struct file *file, int flags)
+struct handle *handle_open(struct world *world, struct process *process, struct file *file,
+			   int flags)
 {
 	struct handle *handle = free_handle(world, process);
 
 	*handle = (struct handle){ .flags = flags };
 	note(world, "open    %s: %s", file->name, flag_words(flags));
-	handle->fd = open(path_of(world->settings.directory, file->name).text, flags | O_CLOEXEC, 0644);
+	handle->fd =
+		open(path_of(world->settings.directory, file->name).text, flags | O_CLOEXEC, 0644);
 	if (handle->fd < 0)
 		fail_errno(world, "open", file);
 	handle->file = file;

@@ -5,8 +5,10 @@
 
 #include "world.h"
 
-/* handle_open - a file that is linked; flags as of open(2). If the process has too many, it closes one. */
-struct handle *handle_open(struct world *world, struct process *process, struct file *file, int flags);
+/* handle_open - a file that is linked; flags as of open(2). If the process has too many, it closes
+ * one. */
+struct handle *handle_open(struct world *world, struct process *process, struct file *file,
+			   int flags);
 void handle_close(struct world *world, struct handle *handle);
 
 /* handle_pick - one by which a file may be read (want = O_RDONLY) or written (O_WRONLY), without
@@ -16,12 +18,9 @@ struct handle *handle_pick(struct world *world, struct process *process, int wan
 struct handle *handle_of(struct world *world, struct process *process, struct file *file, int want);
 /* handle_any - any descriptor of the file that this process has, -1 if none. */
 int handle_any(const struct process *process, const struct file *file);
-static inline bool handle_writes(const struct handle *handle)
-{
-	return (handle->flags & O_ACCMODE) != O_RDONLY;
-}
 
-/* file_pick - one that is linked, made anew if all of it is gone; NULL: it is not linked, but open. */
+/* file_pick - one that is linked, made anew if all of it is gone; NULL: it is not linked, but open.
+ */
 struct file *file_pick(struct world *world, struct process *process);
 /* file_new_name - one that was never used. */
 void file_new_name(struct world *world, char *name);

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* exerciser - random reads, writes, truncations, mappings, renames ... of a few files by two processes,
- * with a model that knows every byte. Prints what it did as one line, or what was wrong, with the last
- * operations and how to repeat them, and exits with 1.
+/* exerciser - random reads, writes, truncations, mappings, renames ... of a few files by two
+ * processes, with a model that knows every byte. Prints what it did as one line, or what was wrong,
+ * with the last operations and how to repeat them, and exits with 1.
  *
  *     exerciser [--seed N] [--seconds S | --ops N] [--mix NAME] [--server-path DIR] [--peer DIR]
  *               [--last N] DIRECTORY
  *
- * DIRECTORY is on the mount, and empty. --server-path: the same on the server's disk, where fsync, close
- * and synchronous writes must have put everything. --peer: the same by another mount.
+ * DIRECTORY is on the mount, and empty. --server-path: the same on the server's disk, where fsync,
+ * close and synchronous writes must have put everything. --peer: the same by another mount.
  *
- * The processes take turns, and all chance comes from the seed. What NFS does not promise is not asked:
- * two hosts that have a file open at once, O_DIRECT next to a mapping. */
+ * The processes take turns, and all chance comes from the seed. What NFS does not promise is not
+ * asked: two hosts that have a file open at once, O_DIRECT next to a mapping. */
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -34,6 +34,7 @@ enum { STUCK_S = 100 };
 static const char *const mixes[] = { "data", "truncate", "map", "append", "names" };
 enum { N_MIXES = 5 };
 
+/* clang-format off */
 static const struct {
 	struct file *(*run)(struct world *world, struct process *process);
 	unsigned int weights[N_MIXES];
@@ -59,6 +60,7 @@ static const struct {
 	{ op_peer, { 3, 3, 3, 3, 3 } },
 	{ op_burst, { 5, 3, 2, 2, 1 } },
 };
+/* clang-format on */
 enum { N_OPERATIONS = sizeof(operations) / sizeof(operations[0]) };
 
 /* ---- turns ------------------------------------------------------------------------------- */
@@ -162,7 +164,8 @@ static void compare_all(struct world *world)
 		if (fd < 0)
 			fail_errno(world, "open", file);
 		posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-		model_check(world, file, "in the end", found, pread(fd, found, MAX_SIZE, 0), 0, MAX_SIZE);
+		model_check(world, file, "in the end", found, pread(fd, found, MAX_SIZE, 0), 0,
+			    MAX_SIZE);
 		if (fsync(fd) != 0)
 			fail_errno(world, "fsync", file);
 		model_check_disk(world, file, "in the end, the disk");
@@ -194,23 +197,41 @@ static void bus_error(int number)
 
 static void parse(struct settings *settings, int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "seed", required_argument, NULL, 's' },   { "ops", required_argument, NULL, 'o' },
-		{ "seconds", required_argument, NULL, 't' }, { "mix", required_argument, NULL, 'm' },
-		{ "server-path", required_argument, NULL, 'd' }, { "peer", required_argument, NULL, 'p' },
-		{ "last", required_argument, NULL, 'l' },   { NULL, 0, NULL, 0 } };
+	static const struct option options[] = { { "seed", required_argument, NULL, 's' },
+						 { "ops", required_argument, NULL, 'o' },
+						 { "seconds", required_argument, NULL, 't' },
+						 { "mix", required_argument, NULL, 'm' },
+						 { "server-path", required_argument, NULL, 'd' },
+						 { "peer", required_argument, NULL, 'p' },
+						 { "last", required_argument, NULL, 'l' },
+						 { NULL, 0, NULL, 0 } };
 	int word;
 
 	while ((word = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (word) {
-		case 's': settings->seed = strtoull(optarg, NULL, 0); break;
-		case 'o': settings->n_operations = strtoull(optarg, NULL, 0); break;
-		case 't': settings->seconds = strtod(optarg, NULL); break;
-		case 'm': settings->mix = optarg; break;
-		case 'd': settings->disk = optarg; break;
-		case 'p': settings->peer = optarg; break;
-		case 'l': settings->n_told = strtoull(optarg, NULL, 0); break;
-		default: exit(2);
+		case 's':
+			settings->seed = strtoull(optarg, NULL, 0);
+			break;
+		case 'o':
+			settings->n_operations = strtoull(optarg, NULL, 0);
+			break;
+		case 't':
+			settings->seconds = strtod(optarg, NULL);
+			break;
+		case 'm':
+			settings->mix = optarg;
+			break;
+		case 'd':
+			settings->disk = optarg;
+			break;
+		case 'p':
+			settings->peer = optarg;
+			break;
+		case 'l':
+			settings->n_told = strtoull(optarg, NULL, 0);
+			break;
+		default:
+			exit(2);
 		}
 	}
 	if (argc != optind + 1)
@@ -221,8 +242,9 @@ static void parse(struct settings *settings, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	struct settings settings = { .seed = (uint64_t)time(NULL), .mix = "data", .seconds = 10,
-				     .n_told = 40 };
+	struct settings settings = {
+		.seed = (uint64_t)time(NULL), .mix = "data", .seconds = 10, .n_told = 40
+	};
 	struct world *world;
 	pthread_t watcher;
 	int socks[2], status;

@@ -54,8 +54,8 @@ static uint64_t first_difference(const uint8_t *a, const uint8_t *b, uint64_t le
 }
 
 /* The eight bytes around a place, as far as they are in [offset, offset + length). */
-static void describe(const uint8_t *bytes, uint64_t offset, uint64_t length, uint64_t at, char *text,
-		     size_t size)
+static void describe(const uint8_t *bytes, uint64_t offset, uint64_t length, uint64_t at,
+		     char *text, size_t size)
 {
 	uint64_t start = at / 8 * 8;
 
@@ -67,7 +67,8 @@ static void describe(const uint8_t *bytes, uint64_t offset, uint64_t length, uin
 
 /* One byte as the page cache, the daemon (by O_DIRECT) and the disk have it, in the report: who is
  * wrong? */
-static void where_else(struct world *world, const struct file *file, uint64_t at, char *text, size_t size)
+static void where_else(struct world *world, const struct file *file, uint64_t at, char *text,
+		       size_t size)
 {
 	const char *tops[] = { world->settings.directory, world->settings.directory,
 			       world->settings.disk };
@@ -78,20 +79,25 @@ static void where_else(struct world *world, const struct file *file, uint64_t at
 	for (size_t i = 0; i < 3 && file->linked; i++) {
 		uint8_t byte;
 		int fd = tops[i] ? open(path_of(tops[i], file->name).text,
-					O_RDONLY | (i == 1 ? O_DIRECT : 0)) : -1;
+					O_RDONLY | (i == 1 ? O_DIRECT : 0))
+				 : -1;
 
 		if (fd < 0)
 			continue;
 		if (pread(fd, &byte, 1, (off_t)at) == 1)
-			used += snprintf(text + used, size - (size_t)used, " %s now %02x;", names[i], byte);
+			used += snprintf(text + used, size - (size_t)used, " %s now %02x;",
+					 names[i], byte);
 		else
-			used += snprintf(text + used, size - (size_t)used, " %s now: none;", names[i]);
+			used += snprintf(text + used, size - (size_t)used, " %s now: none;",
+					 names[i]);
 		close(fd);
 	}
 }
 
-/* The first stretches that differ; what agrees for less than a word between them is not worth two. */
-static void tell_stretches(const struct file *file, const uint8_t *found, uint64_t offset, uint64_t length)
+/* The first stretches that differ; what agrees for less than a word between them is not worth two.
+ */
+static void tell_stretches(const struct file *file, const uint8_t *found, uint64_t offset,
+			   uint64_t length)
 {
 	const uint8_t *wanted = file->data + offset;
 	char found_text[64], wanted_text[64];
@@ -107,14 +113,14 @@ static void tell_stretches(const struct file *file, const uint8_t *found, uint64
 		describe(found, offset, length, offset + from, found_text, sizeof(found_text));
 		describe(wanted, offset, length, offset + from, wanted_text, sizeof(wanted_text));
 		fprintf(stderr, "  wrong [%llu, %llu): found %s, expected %s\n",
-			(unsigned long long)(offset + from), (unsigned long long)(offset + to - gap),
-			found_text, wanted_text);
+			(unsigned long long)(offset + from),
+			(unsigned long long)(offset + to - gap), found_text, wanted_text);
 		from = to + first_difference(found + to, wanted + to, length - to);
 	}
 }
 
-void model_check_bytes(struct world *world, struct file *file, const char *what, const uint8_t *found,
-		       uint64_t offset, uint64_t length)
+void model_check_bytes(struct world *world, struct file *file, const char *what,
+		       const uint8_t *found, uint64_t offset, uint64_t length)
 {
 	uint64_t from = first_difference(found, file->data + offset, length);
 	char elsewhere[200];
@@ -123,10 +129,12 @@ void model_check_bytes(struct world *world, struct file *file, const char *what,
 		return;
 	tell_stretches(file, found, offset, length);
 	where_else(world, file, offset + from, elsewhere, sizeof(elsewhere));
-	fail(world, "%s of file %d (%s, %llu bytes), [%llu, +%llu): wrong at %llu: %02x, expected %02x;%s",
+	fail(world,
+	     "%s of file %d (%s, %llu bytes), [%llu, +%llu): wrong at %llu: %02x, expected %02x;%s",
 	     what, file_number(world, file), file->name, (unsigned long long)file->size,
-	     (unsigned long long)offset, (unsigned long long)length, (unsigned long long)(offset + from),
-	     found[from], file->data[offset + from], elsewhere);
+	     (unsigned long long)offset, (unsigned long long)length,
+	     (unsigned long long)(offset + from), found[from], file->data[offset + from],
+	     elsewhere);
 }
 
 void model_check(struct world *world, struct file *file, const char *what, const uint8_t *found,
@@ -156,7 +164,8 @@ static void check_times(struct world *world, struct file *file, const struct tim
 	if (earlier(mtime, last) || (file->mtime_is_set && earlier(last, mtime)))
 		fail(world, "mtime of file %d (%s) is %lld.%09ld, was %s %lld.%09ld",
 		     file_number(world, file), file->name, (long long)mtime->tv_sec, mtime->tv_nsec,
-		     file->mtime_is_set ? "set to" : "already", (long long)last->tv_sec, last->tv_nsec);
+		     file->mtime_is_set ? "set to" : "already", (long long)last->tv_sec,
+		     last->tv_nsec);
 	file->mtime = *mtime;
 }
 
@@ -166,13 +175,15 @@ void model_check_stat(struct world *world, struct file *file, int fd, bool force
 	struct path path = path_of(world->settings.directory, file->name);
 	struct statx attr;
 
-	if (statx(fd >= 0 ? fd : AT_FDCWD, fd >= 0 ? "" : path.text, flags, STATX_BASIC_STATS, &attr) != 0)
+	if (statx(fd >= 0 ? fd : AT_FDCWD, fd >= 0 ? "" : path.text, flags, STATX_BASIC_STATS,
+		  &attr) != 0)
 		fail_errno(world, "statx", file);
 	if (attr.stx_size != file->size)
-		fail(world, "size of file %d (%s) by %s is %llu, expected %llu", file_number(world, file),
-		     file->name, fd >= 0 ? "fstat" : "stat", (unsigned long long)attr.stx_size,
-		     (unsigned long long)file->size);
-	check_times(world, file, &(struct timespec){ attr.stx_mtime.tv_sec, attr.stx_mtime.tv_nsec });
+		fail(world, "size of file %d (%s) by %s is %llu, expected %llu",
+		     file_number(world, file), file->name, fd >= 0 ? "fstat" : "stat",
+		     (unsigned long long)attr.stx_size, (unsigned long long)file->size);
+	check_times(world, file,
+		    &(struct timespec){ attr.stx_mtime.tv_sec, attr.stx_mtime.tv_nsec });
 }
 
 /* ---- the disk ---------------------------------------------------------------------------- */
@@ -190,8 +201,8 @@ static int open_on_disk(struct world *world, struct file *file)
 	return fd;
 }
 
-static void check_range(struct world *world, struct file *file, const char *what, int fd, uint64_t offset,
-			uint64_t length)
+static void check_range(struct world *world, struct file *file, const char *what, int fd,
+			uint64_t offset, uint64_t length)
 {
 	static uint8_t found[MAX_SIZE];
 	ssize_t n = pread(fd, found, length, (off_t)offset);
@@ -199,8 +210,8 @@ static void check_range(struct world *world, struct file *file, const char *what
 	model_check(world, file, what, found, n, offset, length);
 }
 
-void model_check_disk_range(struct world *world, struct file *file, const char *what, uint64_t offset,
-			    uint64_t length)
+void model_check_disk_range(struct world *world, struct file *file, const char *what,
+			    uint64_t offset, uint64_t length)
 {
 	int fd = open_on_disk(world, file);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* op - the operations. Each chooses a file and the rest at random, does it, changes the model, and
- * compares what it is told; if it cannot be done just now, it does nothing. It returns the file that it
- * was about, or NULL. */
+ * compares what it is told; if it cannot be done just now, it does nothing. It returns the file
+ * that it was about, or NULL. */
 #ifndef EXERCISER_OP_H
 #define EXERCISER_OP_H
 
@@ -33,8 +33,8 @@ struct file *op_peer(struct world *world, struct process *process);
 struct file *op_burst(struct world *world, struct process *process);
 struct file *op_append_burst(struct world *world, struct process *process);
 
-/* some_length, some_place - with a preference for the edges of pages, of transfers and of the file, and
- * for where something was written just now. place + length <= MAX_SIZE. */
+/* some_length, some_place - with a preference for the edges of pages, of transfers and of the file,
+ * and for where something was written just now. place + length <= MAX_SIZE. */
 uint64_t some_length(struct world *world);
 uint64_t some_place(struct world *world, const struct file *file, uint64_t length);
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* op_burst - several threads of the process whose turn it is use one file at the same time, in ways whose
- * result does not depend on who is faster.
+/* op_burst - several threads of the process whose turn it is use one file at the same time, in ways
+ * whose result does not depend on who is faster.
  *
- * Not with stores through a mapping that are still to be written. Linux 6.18, when it writes such a page
- * back, clears what is behind the end of the file, and for FUSE that end moves only after a write has been
- * answered: it clears what a write under way has put there, and is sending. */
+ * Not with stores through a mapping that are still to be written. Linux 6.18, when it writes such a
+ * page back, clears what is behind the end of the file, and for FUSE that end moves only after a
+ * write has been answered: it clears what a write under way has put there, and is sending. */
 #include <err.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -23,7 +23,7 @@ struct burst {
 	struct file *file;
 	int fd;
 	bool sync_now_and_then;
-	uint64_t offset, piece;  /* of the region; writer i has the pieces i, i + n_writers ... */
+	uint64_t offset, piece; /* of the region; writer i has the pieces i, i + n_writers ... */
 	unsigned int n_writers, n_pieces;
 };
 
@@ -51,7 +51,8 @@ static void *write_pieces(void *arg)
 		uint64_t at = burst->offset + i * burst->piece;
 
 		stamp(writer->data, burst->world->operation, at, burst->piece);
-		if (pwrite(burst->fd, writer->data, burst->piece, (off_t)at) != (ssize_t)burst->piece)
+		if (pwrite(burst->fd, writer->data, burst->piece, (off_t)at) !=
+		    (ssize_t)burst->piece)
 			fail_errno(burst->world, "write of a burst", burst->file);
 		if (burst->sync_now_and_then && i % 16 == 0 && fsync(burst->fd) != 0)
 			fail_errno(burst->world, "fsync in a burst", burst->file);
@@ -79,11 +80,13 @@ static void *read_region(void *arg)
 			fail(burst->world, "read in a burst: %zd bytes", n);
 		for (ssize_t i = 0; i < n; i++)
 			if (found[i] != old[i] && found[i] != new[i])
-				fail(burst->world, "read in a burst: byte %llu is %02x, was %02x, becomes %02x",
-				     (unsigned long long)burst->offset + (uint64_t)i, found[i], old[i], new[i]);
+				fail(burst->world,
+				     "read in a burst: byte %llu is %02x, was %02x, becomes %02x",
+				     (unsigned long long)burst->offset + (uint64_t)i, found[i],
+				     old[i], new[i]);
 		if ((uint64_t)attr.st_size < last)
-			fail(burst->world, "size in a burst: %lld, was %llu", (long long)attr.st_size,
-			     (unsigned long long)last);
+			fail(burst->world, "size in a burst: %lld, was %llu",
+			     (long long)attr.st_size, (unsigned long long)last);
 		last = (uint64_t)attr.st_size;
 		posix_fadvise(burst->fd, 0, 0, POSIX_FADV_DONTNEED);
 	}
@@ -94,7 +97,8 @@ struct file *op_burst(struct world *world, struct process *process)
 {
 	static struct writer writers[MAX_THREADS + 1];
 	struct handle *handle = handle_pick(world, process, O_RDWR);
-	struct burst burst = { .world = world, .n_writers = 2 + (unsigned int)below(world, 3),
+	struct burst burst = { .world = world,
+			       .n_writers = 2 + (unsigned int)below(world, 3),
 			       .n_pieces = 4 + (unsigned int)below(world, 60),
 			       .piece = 1 + below(world, one_in(world, 3) ? MAX_PIECE : PAGE),
 			       .sync_now_and_then = one_in(world, 3) };
@@ -106,9 +110,10 @@ struct file *op_burst(struct world *world, struct process *process)
 	burst.fd = handle->fd;
 	burst.offset = some_place(world, burst.file, region);
 	file_flush_maps(world, burst.file, handle); /* see the top of this file */
-	note(world, "burst   %s fd %d [%llu, +%llu) by %u, pieces of %llu%s", burst.file->name, burst.fd,
-	     (unsigned long long)burst.offset, (unsigned long long)region, burst.n_writers,
-	     (unsigned long long)burst.piece, burst.sync_now_and_then ? ", fsync" : "");
+	note(world, "burst   %s fd %d [%llu, +%llu) by %u, pieces of %llu%s", burst.file->name,
+	     burst.fd, (unsigned long long)burst.offset, (unsigned long long)region,
+	     burst.n_writers, (unsigned long long)burst.piece,
+	     burst.sync_now_and_then ? ", fsync" : "");
 	for (unsigned int i = 0; i <= burst.n_writers; i++) {
 		writers[i].burst = &burst;
 		writers[i].index = i;
@@ -131,7 +136,8 @@ struct file *op_burst(struct world *world, struct process *process)
 /* Writer i's k-th record, whatever place it gets. */
 static void make_record(const struct burst *burst, uint8_t *data, unsigned int i, unsigned int k)
 {
-	stamp(data, burst->world->operation, (uint64_t)(i * burst->n_pieces + k + 1) * 8, burst->piece);
+	stamp(data, burst->world->operation, (uint64_t)(i * burst->n_pieces + k + 1) * 8,
+	      burst->piece);
 }
 
 static void *append_records(void *arg)
@@ -182,7 +188,9 @@ struct file *op_append_burst(struct world *world, struct process *process)
 	static struct writer writers[MAX_THREADS];
 	static uint8_t found[MAX_SIZE];
 	struct file *file = file_pick(world, process);
-	struct burst burst = { .world = world, .file = file, .n_writers = 2 + (unsigned int)below(world, 3),
+	struct burst burst = { .world = world,
+			       .file = file,
+			       .n_writers = 2 + (unsigned int)below(world, 3),
 			       .n_pieces = 1 + (unsigned int)below(world, 60),
 			       .piece = 16 + below(world, MAX_RECORD - 16) };
 	uint64_t all = burst.piece * burst.n_pieces * burst.n_writers;

@@ -104,7 +104,8 @@ struct file *op_read_all(struct world *world, struct process *process)
 		return NULL;
 	if (step < PAGE)
 		step = PAGE;
-	note(world, "readall %s fd %d by %llu", handle->file->name, handle->fd, (unsigned long long)step);
+	note(world, "readall %s fd %d by %llu", handle->file->name, handle->fd,
+	     (unsigned long long)step);
 	maybe_forget_pages(world, handle->fd);
 	do {
 		n = pread(handle->fd, buffer, step, (off_t)offset);
@@ -129,7 +130,8 @@ static void written(struct world *world, struct handle *handle, const char *what
 	model_write(world, file, offset, buffer, length);
 	handle->wrote = true;
 	if (handle->flags & (O_DSYNC | O_DIRECT) && !file->map_dirty)
-		model_check_disk_range(world, file, "after a synchronous write, the disk", offset, length);
+		model_check_disk_range(world, file, "after a synchronous write, the disk", offset,
+				       length);
 }
 
 static void write_at(struct world *world, struct handle *handle, const char *what, uint64_t offset,
@@ -145,7 +147,8 @@ static void write_at(struct world *world, struct handle *handle, const char *wha
 	     (unsigned long long)offset, (unsigned long long)length,
 	     handle->flags & O_APPEND ? " append" : "");
 	stamp(buffer, world->operation, offset, length);
-	written(world, handle, what, pwrite(handle->fd, buffer, length, (off_t)offset), offset, length);
+	written(world, handle, what, pwrite(handle->fd, buffer, length, (off_t)offset), offset,
+		length);
 }
 
 struct file *op_write(struct world *world, struct process *process)
@@ -163,7 +166,8 @@ struct file *op_write(struct world *world, struct process *process)
 struct file *op_stream(struct world *world, struct process *process)
 {
 	struct handle *handle = handle_pick(world, process, O_WRONLY);
-	uint64_t length = 1 + below(world, one_in(world, 2) ? 100 : 9000), n = 1 + below(world, 200);
+	uint64_t length = 1 + below(world, one_in(world, 2) ? 100 : 9000),
+		 n = 1 + below(world, 200);
 	uint64_t offset;
 
 	if (!handle)
@@ -220,9 +224,9 @@ struct file *op_copy(struct world *world, struct process *process)
 	to_at = some_place(world, to->file, length);
 	if (from->file == to->file && from_at < to_at + length && to_at < from_at + length)
 		return NULL;
-	note(world, "copy    %s fd %d [%llu, +%llu) to %s fd %d at %llu", from->file->name, from->fd,
-	     (unsigned long long)from_at, (unsigned long long)length, to->file->name, to->fd,
-	     (unsigned long long)to_at);
+	note(world, "copy    %s fd %d [%llu, +%llu) to %s fd %d at %llu", from->file->name,
+	     from->fd, (unsigned long long)from_at, (unsigned long long)length, to->file->name,
+	     to->fd, (unsigned long long)to_at);
 	for (uint64_t done = 0; done < length;) {
 		ssize_t n;
 
@@ -231,7 +235,8 @@ struct file *op_copy(struct world *world, struct process *process)
 		n = copy_file_range(from->fd, &from_offset, to->fd, &to_offset, length - done, 0);
 		if (n <= 0)
 			fail_errno(world, "copy_file_range", to->file);
-		model_write(world, to->file, to_at + done, from->file->data + from_at + done, (uint64_t)n);
+		model_write(world, to->file, to_at + done, from->file->data + from_at + done,
+			    (uint64_t)n);
 		done += (uint64_t)n;
 	}
 	to->wrote = true;
@@ -273,7 +278,7 @@ struct file *op_seek_end(struct world *world, struct process *process)
 	note(world, "seekend %s fd %d", handle->file->name, handle->fd);
 	end = lseek(handle->fd, 0, SEEK_END);
 	if (end < 0 || (uint64_t)end != handle->file->size)
-		fail(world, "SEEK_END of %s: %lld, expected %llu", handle->file->name, (long long)end,
-		     (unsigned long long)handle->file->size);
+		fail(world, "SEEK_END of %s: %lld, expected %llu", handle->file->name,
+		     (long long)end, (unsigned long long)handle->file->size);
 	return handle->file;
 }

@@ -24,7 +24,8 @@ static uint64_t some_size(struct world *world, const struct file *file)
 	case 5:
 		return size > 10 ? size - below(world, 10) : 0;
 	case 6:
-		return size + below(world, 2 * PAGE) < MAX_SIZE ? size + below(world, 2 * PAGE) : size;
+		return size + below(world, 2 * PAGE) < MAX_SIZE ? size + below(world, 2 * PAGE)
+								: size;
 	default:
 		size += below(world, 1 << 20);
 		return size < MAX_SIZE ? size : MAX_SIZE;
@@ -59,7 +60,8 @@ struct file *op_empty(struct world *world, struct process *process)
 	struct file *file = file_pick(world, process);
 
 	if (file)
-		handle_open(world, process, file, O_RDWR | O_TRUNC | (one_in(world, 2) ? O_CREAT : 0));
+		handle_open(world, process, file,
+			    O_RDWR | O_TRUNC | (one_in(world, 2) ? O_CREAT : 0));
 	return file;
 }
 
@@ -70,7 +72,8 @@ struct file *op_sync(struct world *world, struct process *process)
 
 	if (!handle)
 		return NULL;
-	note(world, "%s %s fd %d", data_only ? "fdatasy" : "fsync  ", handle->file->name, handle->fd);
+	note(world, "%s %s fd %d", data_only ? "fdatasy" : "fsync  ", handle->file->name,
+	     handle->fd);
 	if ((data_only ? fdatasync(handle->fd) : fsync(handle->fd)) != 0)
 		fail_errno(world, "fsync", handle->file);
 	handle->file->map_dirty = false;
@@ -80,7 +83,8 @@ struct file *op_sync(struct world *world, struct process *process)
 
 struct file *op_open(struct world *world, struct process *process)
 {
-	static const int modes[] = { O_RDONLY, O_WRONLY, O_RDWR, O_RDWR | O_SYNC, O_RDWR | O_APPEND };
+	static const int modes[] = { O_RDONLY, O_WRONLY, O_RDWR, O_RDWR | O_SYNC,
+				     O_RDWR | O_APPEND };
 	struct file *file = file_pick(world, process);
 
 	if (file)
@@ -102,8 +106,8 @@ struct file *op_close(struct world *world, struct process *process)
 	return file;
 }
 
-/* Whatever is still to be written: the time that is set stays. It is of the past: so what a later store
- * through a mapping makes of it, some time, is not before it. */
+/* Whatever is still to be written: the time that is set stays. It is of the past: so what a later
+ * store through a mapping makes of it, some time, is not before it. */
 struct file *op_times(struct world *world, struct process *process)
 {
 	struct handle *handle = handle_pick(world, process, O_WRONLY);
@@ -115,8 +119,8 @@ struct file *op_times(struct world *world, struct process *process)
 	file_flush_maps(world, file, handle); /* or it would be written later, with a new time */
 	times[1].tv_sec = 1000000000 + (time_t)below(world, 700000000);
 	times[1].tv_nsec = (long)below(world, 1000000000);
-	note(world, "utimens %s fd %d %lld.%09ld", file->name, handle->fd, (long long)times[1].tv_sec,
-	     times[1].tv_nsec);
+	note(world, "utimens %s fd %d %lld.%09ld", file->name, handle->fd,
+	     (long long)times[1].tv_sec, times[1].tv_nsec);
 	if (futimens(handle->fd, times) != 0)
 		fail_errno(world, "futimens", file);
 	file->mtime = times[1];

@@ -7,7 +7,8 @@
 #include "op.h"
 
 /* Up to the end of the file and of the mapping; 0 if that is behind both. */
-static uint64_t within(const struct map *map, const struct file *file, uint64_t offset, uint64_t length)
+static uint64_t within(const struct map *map, const struct file *file, uint64_t offset,
+		       uint64_t length)
 {
 	uint64_t n = model_readable(file, offset, length);
 
@@ -18,7 +19,8 @@ static uint64_t within(const struct map *map, const struct file *file, uint64_t 
 
 static void load(struct world *world, struct map *map, struct file *file)
 {
-	uint64_t offset = below(world, file->size), n = within(map, file, offset, some_length(world));
+	uint64_t offset = below(world, file->size),
+		 n = within(map, file, offset, some_length(world));
 
 	if (!n)
 		return;
@@ -29,7 +31,8 @@ static void load(struct world *world, struct map *map, struct file *file)
 
 static void store(struct world *world, struct map *map, struct file *file)
 {
-	uint64_t offset = below(world, file->size), n = within(map, file, offset, some_length(world));
+	uint64_t offset = below(world, file->size),
+		 n = within(map, file, offset, some_length(world));
 
 	if (!n)
 		return;

@@ -63,8 +63,8 @@ static void peer_write(struct world *world, struct file *file)
 	uint64_t length = some_length(world), offset = some_place(world, file, length);
 	int fd = peer_open(world, file, O_WRONLY);
 
-	note(world, "pwrite  %s [%llu, +%llu) by the other mount", file->name, (unsigned long long)offset,
-	     (unsigned long long)length);
+	note(world, "pwrite  %s [%llu, +%llu) by the other mount", file->name,
+	     (unsigned long long)offset, (unsigned long long)length);
 	stamp(buffer, world->operation, offset, length);
 	if (pwrite(fd, buffer, length, (off_t)offset) != (ssize_t)length || close(fd) != 0)
 		fail_errno(world, "write by the other mount", file);

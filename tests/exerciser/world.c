@@ -92,7 +92,8 @@ struct path path_of(const char *directory, const char *name)
 {
 	struct path path;
 
-	if (snprintf(path.text, sizeof(path.text), "%s/%s", directory, name) >= (int)sizeof(path.text))
+	if (snprintf(path.text, sizeof(path.text), "%s/%s", directory, name) >=
+	    (int)sizeof(path.text))
 		errx(2, "%s: too long", directory);
 	return path;
 }
