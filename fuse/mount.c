@@ -203,6 +203,11 @@ static int session_mount(struct mount *mount)
 	return error;
 }
 
+static void session_gone(struct fs *fs)
+{
+	eventfd_write(mount_of(fs)->gone_fd, 1);
+}
+
 static int stage_fuse(struct mount *mount)
 {
 	int error = new_session(mount);
@@ -218,6 +223,10 @@ static int stage_fuse(struct mount *mount)
 	error = dev_init_session(mount->session);
 	if (!error)
 		error = dev_handshake(&mount->fs);
+	if (error == -ENODEV) { /* somebody was quick to unmount it: no failure, and the end */
+		session_gone(&mount->fs);
+		error = 0;
+	}
 	if (error)
 		return fail_system(mount, "the kernel did not accept the FUSE session", error);
 	error = readahead_set(mount->point.path, readahead_bytes(mount->options));
@@ -225,11 +234,6 @@ static int stage_fuse(struct mount *mount)
 		log_debug("kernel read-ahead left as it is: error %d", -error);
 	fusectl_open(&mount->fusectl, mount->point.path);
 	return 0;
-}
-
-static void session_gone(struct fs *fs)
-{
-	eventfd_write(mount_of(fs)->gone_fd, 1);
 }
 
 static int stage_serve(struct mount *mount)

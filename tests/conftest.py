@@ -141,12 +141,12 @@ class MountFactory:
         self.numbers = itertools.count(1)
 
     def __call__(self, nconnect=8, options="", export=None, user=None, server=None, host=None,
-                 ports=True, netns=None, limit=60, wait=True):
+                 ports=True, netns=None, limit=60, wait=True, through=()):
         server, path = server or self.server, self._mountpoint(user)
         words = [f"nconnect={nconnect}"] if nconnect else []
         words += [f"port={server.nfs_port}", f"mountport={server.mnt_port}"] if ports else []
         source = f"{host or server.connect_host}:{export or server.exports[0].path}"
-        argv = [*self._prefix(user, netns), self.program, "-f",
+        argv = [*self._prefix(user, netns), *through, self.program, "-f",
                 "-o", ",".join(words + [options] * bool(options)), source, str(path)]
         mounted = Mount(argv, path, f"{path}.log", server, export or server.exports[0].path,
                         limit=limit, netns=netns)
@@ -190,12 +190,12 @@ class MountFactory:
 @pytest.fixture
 def mount(server, workdir, fusectl, request):
     """mount(nconnect=8, options="", export=None, user=None, server=None, host=None, ports=True,
-    netns=None, limit=60, wait=True): a running lab.mount.Mount.
+    netns=None, limit=60, wait=True, through=()): a running lab.mount.Mount.
 
     export: a directory of the server (default: its first). user: uid to run fusenfs as.
     host: another name or address of the server. ports=False: ask the portmapper.
     limit: seconds after which a stuck test is freed and failed. wait=False: returns before there is
-    a mount; see Mount.appeared()."""
+    a mount; see Mount.appeared(). through: a command that runs it, strace for example."""
     name = f"{request.node.module.__name__}-{request.node.name}"
     name = "".join(c if c.isalnum() or c in "-_=" else "_" for c in name)
     factory = MountFactory(server, workdir / "mnt" / name)

@@ -157,3 +157,13 @@ def test_saved_in_time(mount, server):
         m.process.wait(10)
     assert "given up" not in m.log()
     assert (m.server_path / "f").stat().st_size == 100_000
+
+
+def test_unmounted_before_it_serves(mount):
+    """Between mount(2) and the first answer to the kernel: a short life, not a failure. strace holds
+    the daemon just there, and fusermount3 asks nothing of it."""
+    m = mount(through=["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=mount",
+                       "-e", "inject=mount:delay_exit=1000000"])
+    run_bounded(["fusermount3", "-u", m.path])
+    assert m.process.wait(10) == 0
+    assert "did not accept" not in m.log()
