@@ -856,3 +856,21 @@ def test_nothing_is_sent_twice(mount, proxy):
     create(m.path / "f", pattern(8 * MIB))
     xids = [call.xid for call in proxy.history()]
     assert len(xids) == len(set(xids)) > 10
+
+
+def test_given_up_connection_is_reset(mount, server):
+    """A server that only sleeps must not find, when it wakes, calls that went elsewhere meanwhile: a
+    socket that is left ends with RST, and nothing of it lingers in FIN-WAIT."""
+    m = mount(nconnect=1, options="timeo=20,retrans=1,detect=1")
+    m.expect_log("not responding|lost|timed out")
+    (old,) = m.connections()
+    server.pause()
+    try:
+        asked = subprocess.Popen(["stat", m.path / "never-seen"], stdout=subprocess.DEVNULL,
+                                 stderr=subprocess.DEVNULL)
+        wait_for(lambda: old not in m.connections(None), 10, "the connection to be given up")
+        left = run_bounded(["ss", "-Htan", f"sport = :{old.local_port}"]).stdout
+        assert asked.wait(15) != 0
+    finally:
+        server.resume()
+    assert "FIN" not in left and "CLOS" not in left, left
