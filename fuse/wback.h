@@ -34,7 +34,8 @@
  * (half the soft deadline if that is less), and WRITEs and truncations that touch it wait that long
  * (quarantine.h). The same for what is behind the end of a truncation. fsync and close do not wait.
  *
- * The parts: wback (this: what handlers ask, and what has become of calls), wback_lists (ranges,
+ * The parts: wback (this: what handlers ask, and what has become of calls), wback_write (how a write(2)
+ * comes in), wback_lists (ranges,
  * waiters, what is due: pure), wback_inode (doing it), wback_call (WRITE and COMMIT on the wire),
  * wback_error (who was told), wback_clock (timer), wback_pool (memory), quarantine, range.
  *
@@ -107,8 +108,8 @@ void wback_free(struct inode *inode);
 /* wback_refusal - -errno for a write that the server cannot be asked for; 0. */
 int wback_refusal(const struct fs *fs);
 
-/* wback_admitted, wback_dropped - wback_pool.c's: a range that waited for memory is charged; its writer
- * has gone, or is to be told an error. wback_tick - wback_clock.c's: time has passed. */
+/* wback_admitted, wback_dropped - for wback_pool.c: a range that waited for memory is charged; its writer
+ * has gone, or is to be told an error. wback_tick - for wback_clock.c: time has passed. */
 void wback_admitted(struct range *range);
 void wback_dropped(struct range *range, int error);
 void wback_tick(struct inode *inode);
