@@ -468,7 +468,7 @@ def test_verifier_of_a_new_server(mount, proxy):
 
 def test_commit_is_cut(mount, proxy):
     """The connection breaks while fsync waits for COMMIT; with the reply lost, and before."""
-    m, data = through(mount, proxy), pattern(MIB)
+    m, data = through(mount, proxy), pattern(2 * MIB)
     for at in ("call", "executed", "mid-reply"):
         cut = proxy.on("COMMIT", Cut(at), times=1)
         with opened(m.path / at, WRONLY | CREAT) as fd:
@@ -487,6 +487,7 @@ def test_real_restart_before_fsync(mount, server):
     def work(child):
         with opened(m.path / "f", WRONLY | CREAT) as fd:
             write_all(fd, data)
+            os.fstat(fd)  # the server has it
             child.tell()
             child.hear()
             os.fsync(fd)
@@ -590,7 +591,7 @@ def test_jukebox(mount, proxy):
 
 
 def test_jukebox_of_commit(mount, proxy):
-    m, data = through(mount, proxy), pattern(MIB)
+    m, data = through(mount, proxy), pattern(2 * MIB)
     busy = proxy.on("COMMIT", Status("JUKEBOX"), times=3)
     create(m.path / "f", data)
     assert busy.hits == 3 and (m.server_path / "f").read_bytes() == data
