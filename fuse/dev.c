@@ -1,6 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* dev - see dev.h. The buffer a request is read into is laid out so that the payload of a WRITE
- * begins on a page: [pad][fuse_in_header][fuse_write_in][payload...]. */
+ * begins on a page: [pad][fuse_in_header][fuse_write_in][payload...].
+ *
+ * Readers. A loop that has answered a request is often still on its way to sleep when the next one
+ * comes, so the kernel wakes another loop, in vain: the first one sees the request, too. With one
+ * program at work that is every second time, and waking costs more than the request. So a loop that
+ * keeps finding nothing stops watching, as long as another one watches, and watches again when the
+ * others have several requests at once. */
 #include "dev.h"
 
 #include <errno.h>
@@ -28,7 +34,11 @@ enum {
 	PAD = PAGE - HEADERS,
 	/* The kernel refuses to be read with less than this, whatever the request (dev.c). */
 	READ_MIN_EXTRA = PAGE,
+	EMPTY_MAX = 4,   /* reads in vain, before a reader pauses */
+	CROWD = 3,       /* requests at a time, for which all shall read */
 };
+
+static const int64_t WATCH_MIN_NS = 100 * NS_PER_MS;
 
 struct dev {
 	struct fs *fs;
@@ -37,6 +47,9 @@ struct dev {
 	struct loop_watch watch;
 	bool owned;           /* a clone, closed here */
 	struct loop_task start;
+	unsigned int n_empty;  /* reads that found nothing, in a row */
+	int64_t watching_ns;   /* since when it watches */
+	_Atomic(bool) paused;  /* it does not; whoever clears this posts start */
 	uint8_t *memory;      /* PAD + HEADERS + max_write + slack; NULL after a steal without memory */
 };
 
@@ -44,6 +57,7 @@ struct devs {
 	struct fs *fs;
 	void (*on_gone)(struct fs *fs);
 	_Atomic(bool) gone;
+	_Atomic(unsigned int) n_watching;
 	unsigned int n;
 	struct dev dev[POOL_MAX_LOOPS];
 };
@@ -180,6 +194,39 @@ static void session_gone(struct devs *devs)
 		devs->on_gone(devs->fs);
 }
 
+/* True if another one is left. */
+static bool leave_watchers(struct devs *devs)
+{
+	unsigned int n = atomic_load(&devs->n_watching);
+
+	while (n > 1)
+		if (atomic_compare_exchange_weak(&devs->n_watching, &n, n - 1))
+			return true;
+	return false;
+}
+
+static void found_nothing(struct dev *dev)
+{
+	if (++dev->n_empty < EMPTY_MAX || loop_now_ns(dev->loop) - dev->watching_ns < WATCH_MIN_NS ||
+	    !leave_watchers(dev->devs))
+		return;
+	loop_watch_del(dev->loop, &dev->watch);
+	atomic_store(&dev->paused, true);
+}
+
+static void found_one(struct dev *dev)
+{
+	struct devs *devs = dev->devs;
+
+	dev->n_empty = 0;
+	if (atomic_load_explicit(&devs->n_watching, memory_order_relaxed) == devs->n ||
+	    atomic_load_explicit(&devs->fs->n_requests, memory_order_relaxed) < CROWD - 1)
+		return;
+	for (unsigned int i = 0; i < devs->n; i++)
+		if (atomic_exchange(&devs->dev[i].paused, false))
+			loop_post(devs->dev[i].loop, &devs->dev[i].start);
+}
+
 /* One request a turn: a second read(2) mostly finds nothing, and what it would find another idle
  * loop can take. An EPOLLIN must be answered by a read all the same (fuse.md section 1). */
 static void dev_ready(struct loop_watch *watch, uint32_t events UNUSED)
@@ -189,8 +236,11 @@ static void dev_ready(struct loop_watch *watch, uint32_t events UNUSED)
 
 	if (n < 0 && errno == ENODEV)
 		session_gone(dev->devs);
+	if (n < 0 && errno == EAGAIN)
+		found_nothing(dev);
 	if (n < (ssize_t)sizeof(struct fuse_in_header))
 		return;
+	found_one(dev);
 	current.dev = dev;
 	current.reply_fd = dev->watch.fd;
 	deliver(dev->fs, dev->memory + PAD, (size_t)n);
@@ -279,6 +329,9 @@ static void start_run(struct loop_task *task)
 	struct dev *dev = container_of(task, struct dev, start);
 	int error = loop_watch_add(dev->loop, &dev->watch, EPOLLIN | EPOLLEXCLUSIVE);
 
+	dev->n_empty = 0;
+	dev->watching_ns = loop_now_ns(dev->loop);
+	atomic_fetch_add(&dev->devs->n_watching, 1);
 	if (error)
 		log_error(MSG_SYSTEM, "epoll_ctl(2) on a FUSE descriptor: error %d", -error);
 }

@@ -57,6 +57,7 @@ struct fs {
 	int root_stale_fd;              /* eventfd, the main thread's: look for the root again */
 	_Atomic(int64_t) root_asked_ns; /* when that was last asked for; 0: never */
 
+	_Atomic(unsigned int) n_requests; /* not yet freed; dev.c looks at it, about */
 	_Atomic(unsigned int) n_open_files;
 	_Atomic(bool) no_readdirplus;   /* the server said NOTSUPP: use READDIR; readdir.c */
 	struct mutex statvfs_lock;      /* guards what follows: the last FSSTAT */

@@ -38,6 +38,7 @@ static void request_free(struct request *request)
 		request_table_remove(request->fs->requests, request);
 	inode_put(inodes, request->inode);
 	inode_put(inodes, request->other);
+	atomic_fetch_sub_explicit(&request->fs->n_requests, 1, memory_order_relaxed);
 	free(request->large_head);
 	free(request);
 }
@@ -69,6 +70,7 @@ struct request *request_new(fuse_req_t req, fuse_ino_t nodeid)
 	memset(request, 0, offsetof(struct request, name));
 	memset(&request->op, 0, sizeof(*request) - offsetof(struct request, op));
 	request->fs = fs;
+	atomic_fetch_add_explicit(&fs->n_requests, 1, memory_order_relaxed);
 	request->req = req;
 	request->unique = dev_current_unique();
 	request->tid = ctx->pid;
