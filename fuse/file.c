@@ -409,17 +409,18 @@ static bool wait_for_pending(struct request *request, uint64_t start, uint64_t e
 
 static bool is_all_to_read(struct request *request, const struct nfs3_read *result)
 {
-	uint64_t end = request->op.read.offset + result->count;
-
-	return result->count == request->op.read.size ||
-	       (result->eof && !wback_is_pending(request->inode, end, UINT64_MAX));
+	return result->count == request->op.read.size || (result->eof && !request->op.read.extended);
 }
 
-/* Of the file as the server has it. */
+/* Of the file as the server had it. */
 static void end_of_file(struct request *request)
 {
-	if (!wait_for_pending(request, request->op.read.offset + request->op.read.got, UINT64_MAX))
+	uint64_t end = request->op.read.offset + request->op.read.got;
+
+	if (!request->op.read.extended)
 		reply_read(request, request->op.read.buffer, request->op.read.got);
+	else if (!wait_for_pending(request, end, UINT64_MAX))
+		send_read(request);
 }
 
 static void read_done(struct request *request, int error)
@@ -462,6 +463,8 @@ static void send_read(struct request *request)
 	int error;
 
 	request->op.read.asked = (uint32_t)min_size(left, request->fs->rsize);
+	request->op.read.extended = wback_is_pending(
+		request->inode, request->op.read.offset + request->op.read.got, UINT64_MAX);
 	call->place = place_read;
 	call->key = request->inode->fileid;
 	error = nfs3_read_encode(call, &request->cred, inode_fh(request->inode),

@@ -88,7 +88,7 @@ struct request {
 			uint32_t got;      /* so far, in buffer */
 			uint32_t asked;    /* by the present call */
 			uint8_t *buffer;   /* page-aligned; buffer_put() */
-			bool eof;
+			bool extended; /* the file may be longer than the call sees: it was pending */
 		} read;
 		struct {
 			size_t size;

@@ -42,8 +42,8 @@ class Weather(Storm):
 
 def program():
     """Of the same build as the program under test."""
-    fusenfs = os.environ.get("FUSENFS") or Path(__file__).parent.parent / "build/fusenfs"
-    return Path(fusenfs).parent / "tests/exerciser"
+    build = os.environ.get("FUSENFS_BUILD") or Path(__file__).parent.parent / "build"
+    return Path(build) / "tests/exerciser"
 
 
 def exercise(m, peer, name, mix, seed, seconds, child):

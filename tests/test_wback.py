@@ -19,7 +19,7 @@ import pytest
 
 from lab.child import Child
 from lab.procs import as_user, wait_for
-from lab.proxy import Delay, Proxy, Status
+from lab.proxy import Delay, Hold, Proxy, Status
 from support import (KIB, MIB, create, errno_of, names_on_disk, opened, page_buffer, pattern,
                      read, read_all, same, tick, utimensat, UTIME_OMIT, write_all)
 
@@ -90,6 +90,25 @@ def test_read_on_the_border(slow):
         os.pwrite(fd, b"end", 3 * MIB + 5)
         forget_pages(fd)
         assert os.pread(fd, 20, 3 * MIB - 2) == b".." + bytes(5) + b"end"
+
+
+def test_read_overtaken_by_what_is_written(mount, proxy):
+    """A READ of a hole was on its way when the server did not have the end of the file yet, and its
+    reply comes when it has: that is not the end of the file."""
+    m = mount(server=proxy, nconnect=4)
+    hold = Hold()
+    rule = proxy.on("READ", hold, times=1)
+    with opened(m.path / "f", os.O_RDWR | os.O_CREAT) as fd:
+        os.pwrite(fd, b"end", 500 * KIB)
+
+        def look(child):
+            return os.pread(os.open(m.path / "f", os.O_RDONLY), 100 * KIB, 64 * KIB)
+        with Child(look) as child:
+            wait_for(lambda: hold.waiting, what="the READ")
+            os.fsync(fd)
+            hold.release()
+            assert child.wait(10) == bytes(100 * KIB)
+        assert os.fstat(fd).st_size == 500 * KIB + 3 and rule.hits
 
 
 def test_read_while_written(slow):
