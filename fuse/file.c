@@ -318,7 +318,7 @@ void file_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	request->op.open.inode = request->inode;
 	/* nocto: believed attributes will do, and the kernel has checked permission by them. */
 	if (!request->fs->options->cto && request->fs->options->default_permissions &&
-	    !(fi->flags & O_TRUNC) && attr_get(request->inode, fs_now_ns(), &attr) > 0)
+	    attr_get(request->inode, fs_now_ns(), &attr) > 0)
 		file_reply_open(request);
 	else
 		file_send_open(request);

@@ -28,9 +28,11 @@ static void init(void *userdata, struct fuse_conn_info *kernel)
 					FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_POSIX_LOCKS |
 					FUSE_CAP_FLOCK_LOCKS | FUSE_CAP_EXPORT_SUPPORT |
 					FUSE_CAP_EXPLICIT_INVAL_DATA);
+	/* The kernel holds pages of mappings back while it truncates, but not in OPEN: what it writes
+	 * meanwhile would bring the old size back. */
+	kernel->want &= ~(unsigned int)FUSE_CAP_ATOMIC_O_TRUNC;
 	want(kernel, FUSE_CAP_ASYNC_READ);
 	want(kernel, FUSE_CAP_ASYNC_DIO);
-	want(kernel, FUSE_CAP_ATOMIC_O_TRUNC);
 	want(kernel, FUSE_CAP_PARALLEL_DIROPS);
 	want(kernel, FUSE_CAP_CACHE_SYMLINKS);
 	want(kernel, FUSE_CAP_HANDLE_KILLPRIV); /* the server does, on WRITE and SETATTR */

@@ -7,6 +7,7 @@ What is so without any delay is in test_data.py; of what the server forgets, in 
 that is away, in test_hold.py."""
 
 import contextlib
+import ctypes
 import errno
 import mmap
 import os
@@ -20,11 +21,12 @@ import pytest
 from lab.child import Child
 from lab.procs import as_user, wait_for
 from lab.proxy import Delay, Hold, Proxy, Status
-from support import (KIB, MIB, create, errno_of, names_on_disk, opened, page_buffer, pattern,
+from support import (KIB, MIB, create, errno_of, libc, names_on_disk, opened, page_buffer, pattern,
                      read, read_all, same, tick, utimensat, UTIME_OMIT, write_all)
 
 RDWR, RDONLY, WRONLY, CREAT = os.O_RDWR, os.O_RDONLY, os.O_WRONLY, os.O_CREAT
 TRUNC, APPEND = os.O_TRUNC, os.O_APPEND
+SYNC_FILE_RANGE_WRITE = 2
 LONG = "acregmin=600,acregmax=600,acdirmin=600,acdirmax=600"  # nothing is right because it was asked anew
 
 
@@ -472,6 +474,45 @@ def test_mapping_and_writes(slow):
 
     with Child(work) as child:
         child.wait(40)
+
+
+@pytest.mark.parametrize("how", ["O_TRUNC", "truncate"])
+@pytest.mark.parametrize("nconnect", [1, 8])
+def test_mapping_written_back_while_truncated(mount, proxy, nconnect, how):
+    """Pages with stores from before a truncation that the kernel writes back while it is under way do not
+    bring the file's old size back."""
+    m = mount(nconnect=nconnect, server=proxy, options=LONG)
+    held = proxy.on("SETATTR", Hold(on="call"))
+
+    def work(child):
+        path = m.path / "f"
+        create(path, bytes(20_000))
+        with opened(path, RDWR) as fd, mmap.mmap(fd, 20_000) as area:
+            area[5000:9000] = b"m" * 4000
+            cut = threading.Thread(target=lambda: os.truncate(path, 0) if how == "truncate"
+                                   else os.close(os.open(path, WRONLY | TRUNC)))
+            cut.start()
+            child.tell()
+            child.hear()
+            back = threading.Thread(target=libc.sync_file_range,
+                                    args=(fd, ctypes.c_int64(0), ctypes.c_int64(0), SYNC_FILE_RANGE_WRITE))
+            back.start()
+            child.tell()
+            cut.join()
+            back.join()
+            size = os.fstat(fd).st_size
+            os.fsync(fd)
+            return size, os.fstat(fd).st_size
+
+    with Child(work) as child:
+        child.hear()
+        held.wait()
+        child.tell()
+        child.hear()
+        time.sleep(0.2)  # for the kernel to write back, if it does
+        held.end()
+        assert child.wait(20) == (0, 0)
+    assert on_server(m) == b""
 
 
 # --- permission and identity
