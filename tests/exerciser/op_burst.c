@@ -164,6 +164,7 @@ static void adopt_records(struct burst *burst, uint8_t *found, uint64_t from)
 {
 	unsigned int next[MAX_THREADS] = { 0 }, n = burst->n_writers * burst->n_pieces;
 	uint8_t record[MAX_RECORD];
+	char text[64];
 
 	for (unsigned int at = 0; at < n; at++) {
 		unsigned int i = 0;
@@ -174,10 +175,13 @@ static void adopt_records(struct burst *burst, uint8_t *found, uint64_t from)
 			    memcmp(record, found + at * burst->piece, burst->piece) == 0)
 				break;
 		}
-		if (i == burst->n_writers)
-			fail(burst->world, "appended by %u to %s at %llu: no writer's next record",
+		if (i == burst->n_writers) {
+			stamp_describe(found + at * burst->piece, text, sizeof(text));
+			fail(burst->world,
+			     "appended by %u to %s at %llu: no writer's next record, but %s",
 			     burst->n_writers, burst->file->name,
-			     (unsigned long long)(from + at * burst->piece));
+			     (unsigned long long)(from + at * burst->piece), text);
+		}
 		next[i]++;
 	}
 	model_write(burst->world, burst->file, from, found, n * burst->piece);
@@ -198,6 +202,8 @@ struct file *op_append_burst(struct world *world, struct process *process)
 
 	if (!file || file->size + all > MAX_SIZE)
 		return NULL;
+	handle = handle_of(world, process, file, O_RDWR);
+	file_flush_maps(world, file, handle);
 	note(world, "appends %s by %u, %u records of %llu at %llu", file->name, burst.n_writers,
 	     burst.n_pieces, (unsigned long long)burst.piece, (unsigned long long)file->size);
 	for (unsigned int i = 0; i < burst.n_writers; i++) {
@@ -207,7 +213,6 @@ struct file *op_append_burst(struct world *world, struct process *process)
 	}
 	for (unsigned int i = 0; i < burst.n_writers; i++)
 		pthread_join(writers[i].thread, NULL);
-	handle = handle_of(world, process, file, O_RDONLY);
 	if (pread(handle->fd, found, all, (off_t)file->size) != (ssize_t)all)
 		fail(world, "read of what was appended to %s is short", file->name);
 	adopt_records(&burst, found, file->size);
