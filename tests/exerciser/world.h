@@ -75,7 +75,7 @@ struct world {
 	uint64_t last_offset; /* where something was written last */
 	uint32_t n_checks;    /* of a file on the server's disk */
 	bool failed;
-	uint64_t n_lines;
+	_Atomic(uint64_t) n_lines;
 	char history[N_HISTORY][LINE_SIZE];
 	struct file files[N_FILES];
 	struct process processes[N_PROCESSES];
