@@ -33,7 +33,8 @@ BOUNDS = {
     "rename": {"LOOKUP": 1, "RENAME": 1}, "rename-over": {"LOOKUP": 1, "RENAME": 1},
     "chmod": {"SETATTR": 1}, "utimes": {"SETATTR": 1},
     "replace": {"LOOKUP": 2, "CREATE": 1, "WRITE": 1, "RENAME": 1},
-    "ls-cold": {"LOOKUP": 1, "ACCESS": 1, "READDIRPLUS": 4}, "ls-warm": {"ACCESS": 1},
+    # NFS-Ganesha 4 fills a page with more entries than 6 does.
+    "ls-cold": {"LOOKUP": 1, "ACCESS": 1, "READDIRPLUS": 5}, "ls-warm": {"ACCESS": 1},
     "find-cold": {"LOOKUP": 1, "ACCESS": 6, "READDIRPLUS": 6, "FSSTAT": 1},
     "find-warm": {"ACCESS": 6, "FSSTAT": 1},
     "du-cold": {"LOOKUP": 1, "ACCESS": 6, "READDIRPLUS": 6, "FSSTAT": 1},
