@@ -173,9 +173,10 @@ def twice(func):
     return run
 
 
-# title: as in the README. kernel: calls of the Linux client (6.12, vers=3), and why: read in its source,
-# not measured. Up to 6.9 it sends a LOOKUP before each CREATE. prepare: on the server's disk. before: on the mount, not counted. run: counted. Both get
-# the directory; disk is that of the server, for commands that read from there.
+# title: as in the README. kernel: calls of the Linux client (6.12, vers=3) as far as we know it, not
+# measured, and why; up to 6.9 it sends a LOOKUP before each CREATE. prepare: on the server's disk.
+# before: on the mount, not counted. run: counted. Both get the directory; disk is that of the server,
+# for commands that read from there.
 Operation = namedtuple("Operation", "title kernel why prepare before run")
 
 LS_L = command("ls", "-l", "{}")
