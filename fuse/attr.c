@@ -261,6 +261,7 @@ static void stale_locked(struct inode *inode) REQUIRES(inode->lock)
 {
 	inode->attr_stale = true;
 	inode->attr_seq = attr_stamp();
+	atomic_fetch_add(&inode->contents_seq, 1);
 }
 
 static void renew_locked(const struct attr_policy *policy, struct inode *inode, bool changed,
@@ -292,6 +293,7 @@ static void store_locked(const struct attr_policy *policy, struct inode *inode,
 		inode->attr_stale = false;
 	renew_locked(policy, inode, changed, now_ns);
 	if (changed) {
+		atomic_fetch_add(&inode->contents_seq, 1);
 		inode->attr_seq = attr_stamp();
 		inode->attr_new_ns = now_ns;
 	} else if (sent_later) {
@@ -361,6 +363,7 @@ void attr_change_begin(struct inode *inode)
 {
 	mutex_lock(&inode->lock);
 	inode->n_writing++;
+	atomic_fetch_add(&inode->contents_seq, 1);
 	mutex_unlock(&inode->lock);
 }
 

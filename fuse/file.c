@@ -41,6 +41,8 @@ struct file *file_new(struct request *request, struct inode *inode, int flags)
 	};
 	mutex_lock(&inode->lock);
 	inode->n_open_write += writes(flags);
+	if (writes(flags))
+		atomic_fetch_add(&inode->contents_seq, 1);
 	LIST_INSERT_HEAD(&inode->files, file, link);
 	mutex_unlock(&inode->lock);
 	atomic_fetch_add(&request->fs->n_open_files, 1);
@@ -60,6 +62,7 @@ bool file_close(struct fs *fs, struct file *file)
 	struct inode *inode = file->inode;
 	bool last;
 
+	prefetch_close(fs->prefetch, file);
 	mutex_lock(&inode->lock);
 	inode->n_open_write -= writes(file->flags);
 	LIST_REMOVE(file, link);
@@ -72,12 +75,13 @@ bool file_close(struct fs *fs, struct file *file)
 	return last;
 }
 
-void file_free_all(struct inode *inode)
+void file_free_all(struct fs *fs, struct inode *inode)
 {
 	struct file *file;
 
 	while ((file = LIST_FIRST(&inode->files))) {
 		LIST_REMOVE(file, link);
+		prefetch_close(fs->prefetch, file);
 		free(file);
 	}
 }
@@ -473,6 +477,11 @@ static void send_read(struct request *request)
 	request_send(request, error, read_done);
 }
 
+void file_read_sent(struct request *request)
+{
+	send_read(request);
+}
+
 void file_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 	       struct fuse_file_info *fi)
 {
@@ -485,7 +494,8 @@ void file_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 	request->op.read.offset = (uint64_t)offset;
 	if (size == 0)
 		request_reply_buf(request, NULL, 0);
-	else if (!wait_for_pending(request, request->op.read.offset, request->op.read.offset + size))
+	else if (!wait_for_pending(request, request->op.read.offset, request->op.read.offset + size) &&
+		 !prefetch_read(request, file_of(fi)))
 		send_read(request);
 }
 

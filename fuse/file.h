@@ -3,6 +3,7 @@
 #ifndef FUSE_FILE_H
 #define FUSE_FILE_H
 
+#include "prefetch.h"
 #include "request.h"
 
 struct file {
@@ -12,6 +13,7 @@ struct file {
 	int flags;            /* open(2) */
 	uint32_t error_seen;  /* see wback.h: which of the inode's write errors he was told */
 	LIST_ENTRY(file) link; /* in inode->files, until it is closed */
+	struct prefetch_file prefetch; /* prefetch.c's */
 };
 
 static inline struct file *file_of(const struct fuse_file_info *fi)
@@ -24,12 +26,15 @@ static inline struct file *file_of(const struct fuse_file_info *fi)
 struct file *file_new(struct request *request, struct inode *inode, int flags);
 bool file_close(struct fs *fs, struct file *file);
 /* file_free_all - when the table is freed: a kernel that ended the session sends no RELEASE. */
-void file_free_all(struct inode *inode);
+void file_free_all(struct fs *fs, struct inode *inode);
 
 /* file_send_open - check and open request->op.open.inode as op.open says, then reply.
  * file_reply_open - the same without a check, of a file that was made just now. */
 void file_send_open(struct request *request);
 void file_reply_open(struct request *request);
+
+/* file_read_sent - ask the server for what a READ request wants. */
+void file_read_sent(struct request *request);
 
 /* attr_drop_privs - for a change of size: also clear setuid and setgid where that is due. */
 void attr_drop_privs(struct inode *inode, const struct cred *cred, struct setattr *set);

@@ -72,7 +72,7 @@ static void release_inode(struct inode *inode, void *arg)
 	free(inode->target);
 	silly_free(fs->inodes, inode);
 	wback_free(inode);
-	file_free_all(inode);
+	file_free_all(fs, inode);
 	dir_free_all(inode);
 }
 
@@ -115,9 +115,10 @@ int fs_init(struct fs *fs, const struct options *options, struct pool *pool,
 	fs->dircache = dircache_new(DIRCACHE_BYTES);
 	fs->wback = wback_pool_new(fs);
 	fs->wback_clock = wback_clock_new(fs);
+	fs->prefetch = prefetch_new(fs);
 	fs->requests = request_table_new(fs);
 	if (!fs->names || !fs->absent || !fs->dircache || !fs->wback || !fs->wback_clock ||
-	    !fs->requests)
+	    !fs->prefetch || !fs->requests)
 		return -ENOMEM;
 	inode_set_release(fs->inodes, release_inode, fs);
 	return 0;
@@ -128,6 +129,7 @@ void fs_deinit(struct fs *fs)
 	inode_table_free(fs->inodes); /* releases inodes: needs names */
 	names_free(fs->names);
 	wback_clock_free(fs->wback_clock);
+	prefetch_free(fs->prefetch);
 	dircache_free(fs->dircache);
 	absent_free(fs->absent);
 	wback_pool_free(fs->wback);

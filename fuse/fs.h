@@ -25,6 +25,7 @@ struct devs;
 struct dircache;
 struct fuse_session;
 struct names;
+struct prefetch;
 struct request_table;
 struct wback_clock;
 struct wback_pool;
@@ -37,6 +38,7 @@ struct fs {
 	struct request_table *requests; /* request.h */
 	struct wback_pool *wback;       /* wback.h */
 	struct wback_clock *wback_clock;
+	struct prefetch *prefetch;      /* prefetch.h */
 	_Atomic(bool) closing;          /* wback_close() */
 	struct inode_table *inodes;
 	struct names *names;

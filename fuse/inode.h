@@ -66,6 +66,8 @@ struct inode {
 	_Atomic(uint64_t) nlookup;     /* the kernel's part of it */
 	uint32_t hash_next;            /* index; 0 ends. The shard's */
 
+	_Atomic(uint64_t) contents_seq; /* moves when what READ brings may be something else than before */
+
 	struct mutex lock;             /* guards what follows */
 	struct attr attr;              /* as the server last told */
 	bool has_attr;

@@ -33,6 +33,7 @@
 #include "mountpoint.h"
 #include "ops.h"
 #include "process.h"
+#include "prefetch.h"
 #include "readahead.h"
 #include "request_table.h"
 #include "unmount.h"
@@ -232,6 +233,8 @@ static int stage_fuse(struct mount *mount)
 	error = readahead_set(mount->point.path, readahead_bytes(mount->options));
 	if (error)
 		log_debug("kernel read-ahead left as it is: error %d", -error);
+	if (error && mount->options->readahead != 0)
+		prefetch_enable(mount->fs.prefetch);
 	fusectl_open(&mount->fusectl, mount->point.path);
 	return 0;
 }

@@ -135,6 +135,7 @@ struct options {
 	bool sync;               /* sync, or implied by noac */
 	int64_t readahead;       /* bytes; 0: off; READAHEAD_AUTO */
 	uint64_t wbuf;           /* bytes of write data held */
+	uint64_t cachesize;      /* bytes fetched ahead by the daemon (prefetch.h) */
 
 	/* FUSE and mount(2). */
 	bool ro, nosuid, nodev, noexec, noatime;

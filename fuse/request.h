@@ -48,6 +48,7 @@
 struct request;
 struct request_table;
 struct file;
+struct prefetch_block;
 struct dir;
 
 /* A done half. error: 0 when there are results to decode; else -errno ready for the application
@@ -74,7 +75,7 @@ struct request {
 
 	struct replay replay;      /* the present call, if it must not happen twice */
 
-	SLIST_ENTRY(request) waiting_link; /* in inode->opens_waiting */
+	SLIST_ENTRY(request) waiting_link; /* in inode->opens_waiting, or in a prefetch_block */
 	struct wback_wait wait;    /* for written data to become stable */
 
 	/* What the operation keeps from step to step; zeroed. */
@@ -88,6 +89,7 @@ struct request {
 			uint32_t got;      /* so far, in buffer */
 			uint32_t asked;    /* by the present call */
 			uint8_t *buffer;   /* page-aligned; buffer_put() */
+			struct prefetch_block *from[2]; /* prefetch.c's; the second may be NULL */
 			bool extended; /* the file may be longer than the call sees: it was pending */
 		} read;
 		struct {

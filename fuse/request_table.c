@@ -15,6 +15,7 @@
 #include "buffer.h"
 #include "caller.h"
 #include "dev.h"
+#include "prefetch.h"
 
 enum { SHARDS = 16, BUCKETS = 64, UNMATCHED = 8, OLD_MAX = 32 };
 static const int64_t WATCH_NS = 200 * NS_PER_MS;
@@ -304,6 +305,7 @@ static void overdue_expired(struct loop_timer *timer, int64_t now_ns)
 	}
 	if (now_ns - table->trimmed_ns >= OVERDUE_NS) {
 		table->trimmed_ns = now_ns;
+		prefetch_tick(table->fs->prefetch, now_ns);
 		buffer_trim();
 	}
 	loop_timer_set(table->loop, timer, now_ns + (n ? WATCH_NS : OVERDUE_NS));
