@@ -289,6 +289,7 @@ static void test_defaults(void)
 	assert(o.acregmin_ns == 3 * S && o.acregmax_ns == 60 * S);
 	assert(o.acdirmin_ns == 30 * S && o.acdirmax_ns == 60 * S);
 	assert(o.readahead == READAHEAD_AUTO && o.wbuf == 64 << 20);
+	assert(o.cachesize == 256 << 20);
 	assert(!o.ro && o.nosuid && o.nodev && !o.noexec && !o.noatime);
 	assert(o.allow_other && !o.allow_other_given && o.default_permissions);
 	assert(o.perm == PERM_LOCAL && o.max_background == 0 && o.max_read == 0);
@@ -452,6 +453,7 @@ static const struct {
 	{ "readahead=0", FIELD(readahead), 0 },
 	{ "readahead=16M", FIELD(readahead), 16 << 20 },
 	{ "wbuf=1M", FIELD(wbuf), 1 << 20 },
+	{ "cachesize=8M", FIELD(cachesize), 8 << 20 },
 	{ "ro", FIELD(ro), 1 },
 	{ "suid", FIELD(nosuid), 0 },
 	{ "dev", FIELD(nodev), 0 },
@@ -524,6 +526,7 @@ static const struct {
 	{ "window=1K", "window=1K is out of range (auto, or 64K to 1G)" },
 	{ "window=1KB", "window=1KB is not a number (auto, or 64K to 1G)" },
 	{ "wbuf=auto", "wbuf=auto is not a number (1M to 1024G)" },
+	{ "cachesize=1M", "cachesize=1M is out of range (8M to 1024G)" },
 	{ "uid=4294967295", "uid=4294967295 is out of range (0 to 4294967294)" },
 	{ "uid=root", "uid=root is not a number (0 to 4294967294)" },
 	{ "lookupcache=some",
