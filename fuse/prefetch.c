@@ -10,6 +10,7 @@
 #include "buffer.h"
 #include "file.h"
 #include "readahead.h"
+#include "wback.h"
 
 static const int64_t IDLE_NS = 5 * NS_PER_S;
 static const int64_t EVICT_NS = 1 * NS_PER_S; /* not read for so long: others may have its memory */
@@ -410,7 +411,7 @@ static void reply(struct request *request, struct prefetch_block *const from[2],
 	}
 	joined = buffer_get(used[0] + used[1]);
 	if (!joined) {
-		request_reply_err(request, -ENOMEM);
+		file_read_sent(request);
 		return;
 	}
 	memcpy(joined, from[0]->buffer + skip, used[0]);
@@ -467,7 +468,8 @@ static bool may_prefetch(struct inode *inode, uint64_t *ret_size)
 	may = inode->has_attr && !inode->n_open_write && !inode->n_writing;
 	*ret_size = inode->attr.size;
 	mutex_unlock(&inode->lock);
-	return may;
+	/* A writer that was killed may have left data behind, where the server's file has ended. */
+	return may && !wback_is_pending(inode, 0, UINT64_MAX);
 }
 
 bool prefetch_read(struct request *request, struct file *file)
