@@ -157,3 +157,8 @@ def utimensat(path, atime, mtime, flags=0):
     cannot say."""
     times = (Timespec * 2)(Timespec(*atime), Timespec(*mtime))
     _checked(libc.utimensat(AT_FDCWD, os.fsencode(path), times, flags))
+
+
+def is_sanitized():
+    """Whether the program under test is built with a sanitizer, which takes memory of its own."""
+    return "build-" in os.environ.get("FUSENFS", "")

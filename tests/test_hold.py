@@ -18,7 +18,7 @@ import pytest
 from lab.child import Child
 from lab.procs import wait_for
 from lab.proxy import Action, Drop, Hold, LoseWrite, Proxy, Status, framed
-from support import KIB, MIB, errno_of, libc, opened, pattern, same, write_all
+from support import KIB, MIB, errno_of, is_sanitized, libc, opened, pattern, same, write_all
 
 DEADLINE = 2  # seconds, of SHORT
 SHORT = f"timeo={DEADLINE * 5},retrans=1,detect=1"
@@ -464,10 +464,6 @@ def test_truncation_of_a_killed_process(mount, proxy):
 def rss(m):
     with open(f"/proc/{m.pid}/status") as status:
         return int(re.search(r"VmRSS:\s+(\d+) kB", status.read())[1]) * KIB
-
-
-def is_sanitized():
-    return "build-" in os.environ.get("FUSENFS", "")
 
 
 def test_one_file_does_not_stop_the_others(mount, proxy):
