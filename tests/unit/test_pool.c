@@ -499,9 +499,11 @@ static void check_many(unsigned int n_connections, unsigned int n_loops)
 	for (size_t s = 0; s < ARRAY_SIZE(submitters); s++)
 		for (unsigned int i = 0; i < submitters[s].n; i++) {
 			struct test_call *test = submitters[s].calls[i];
+			unsigned int seen = fake_server_seen(bench.server, test->args.id);
 
 			expect(test, 0, false);
-			assert(fake_server_seen(bench.server, test->args.id) == 1);
+			/* On a machine that takes a second for it, it has been repeated. */
+			assert(seen >= 1 && seen <= 1 + test->call.n_repeats);
 			assert(fake_server_payload_ok(bench.server, test->args.id));
 			call_free(test);
 		}
