@@ -415,7 +415,7 @@ static bool check(struct play *play, const struct step *step)
 {
 	struct attr attr = { 0 };
 	int64_t left_ns = attr_get(play->inode, play->now_ns, &attr);
-	const struct state *state = &states[step->now];
+	const struct state *state = &states[step->now > 0 ? step->now : 0];
 
 	if (step->op == VALID)
 		return left_ns == (step->now < 0 ? -1 : step->now * NS_PER_S);

@@ -908,6 +908,17 @@ static void test_deadline_unsent(void)
 	bench_stop(&bench);
 }
 
+/* A large call has begun to leave on the only connection. */
+static void wait_partly_sent(struct bench *bench)
+{
+	struct conn_info info;
+
+	do {
+		sleep_ms(1);
+		pool_conn_info(bench->pool, 0, &info);
+	} while (info.bytes_sent < 4096);
+}
+
 /* On a connection whose socket is full, behind a WRITE that is sent in part. */
 static void test_deadline_stuck(void)
 {
@@ -920,7 +931,7 @@ static void test_deadline_stuck(void)
 	call_set_payload(large, 8 << 20);
 	large->call.class = CALL_OTHER;
 	submit(large);
-	sleep_ms(50);
+	wait_partly_sent(&bench);
 	small = call_new(&bench, 2, FAKE_ANSWER, 8);
 	small->call.class = CALL_OTHER;
 	small->call.deadline_ns = clock_ns() + SHORT_NS;
