@@ -118,6 +118,11 @@ const char *mount_stage_name(enum mount_stage stage);
  * MOUNTD. query->path may be NULL. Otherwise as mount_query_run(). */
 int mount_exports(const struct mount_query *query, struct mount_result *ret_result);
 
+/* mount_program_port - on which TCP port of the server does a program listen? Its portmapper is asked. 0
+ * with *ret_port, 0 if it is not registered; or -errno: nobody answered. Blocks until deadline_ns. */
+int mount_program_port(const struct mount_query *query, const struct pool_addr *server, uint32_t prog,
+		       uint32_t vers, int64_t deadline_ns, uint16_t *ret_port);
+
 /* mount_umnt - send UMNT the way MNT went, without waiting for an answer: it is advisory (RFC 1813
  * 5.2.3). By TCP the connection is waited for, 1 s at most. */
 void mount_umnt(const struct mount_query *query, const struct mount_result *result);

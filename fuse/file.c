@@ -13,6 +13,7 @@
 #include "../conn/util.h"
 #include "buffer.h"
 #include "dev.h"
+#include "lock.h"
 #include "ops.h"
 #include "silly.h"
 #include "wback.h"
@@ -119,8 +120,8 @@ static void set_cache_flags(struct fs *fs, struct inode *inode, bool as_create,
 	fi->keep_cache = attr_open(inode);
 	if (!fi->keep_cache && !as_create)
 		fuse_lowlevel_notify_inval_inode(fs->session, inode_nodeid(inode), -1, 0);
-	/* close(2) of a file that could not be written need not ask us. */
-	fi->noflush = !writes(fi->flags);
+	/* close(2) of a file that could not be written need not ask us, unless it gives back locks. */
+	fi->noflush = !writes(fi->flags) && !fs->locks;
 }
 
 /* The file was counted as open; it is not to be. */
@@ -482,6 +483,15 @@ void file_read_sent(struct request *request)
 	send_read(request);
 }
 
+/* The kernel will have some of it in its cache. */
+static void note_pages(struct request *request)
+{
+	struct inode *inode = request->inode;
+
+	if (request->fs->locks && !atomic_load_explicit(&inode->was_read, memory_order_relaxed))
+		atomic_store_explicit(&inode->was_read, true, memory_order_relaxed);
+}
+
 void file_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 	       struct fuse_file_info *fi)
 {
@@ -489,6 +499,11 @@ void file_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 
 	if (!request)
 		return;
+	note_pages(request);
+	if (lock_is_lost(request->inode)) {
+		request_reply_err(request, -EIO);
+		return;
+	}
 	request->cred = file_of(fi)->cred; /* a copy: the file may be closed before all is read */
 	request->op.read.size = (uint32_t)size;
 	request->op.read.offset = (uint64_t)offset;
@@ -517,7 +532,8 @@ void file_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, o
 
 	if (!request)
 		return;
-	error = wback_take_error(request->inode, file);
+	note_pages(request);
+	error = lock_is_lost(request->inode) ? -EIO : wback_take_error(request->inode, file);
 	if (error || size == 0) {
 		request_reply_err(request, error);
 		return;
@@ -529,45 +545,54 @@ void file_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, o
 
 /* A loss is told once: it goes before "not yet", which will be told again. To somebody: whoever has
  * gone has not heard it. */
-static void reply_flushed(struct request *request, int error)
+static void reply_flushed(struct request *request)
 {
 	struct file *file = request->op.flush.file;
 	int late = request_answered(request) ? 0 : wback_take_error(request->inode, file);
 
 	file_put(request->fs, file);
-	request_reply_err(request, late ? late : error);
+	request_reply_err(request, late ? late : request->op.flush.error);
+}
+
+/* Locks are given back when what was written under them can be seen, or cannot be saved now. */
+static void unlock(struct request *request, int error)
+{
+	request->op.flush.error = error;
+	if (!request->op.flush.is_close ||
+	    !lock_flushed(request, request->op.flush.lock_owner, reply_flushed))
+		reply_flushed(request);
 }
 
 static void flushed(struct wback_wait *wait, int error)
 {
-	struct request *request = container_of(wait, struct request, wait);
-
-	reply_flushed(request, error);
+	unlock(container_of(wait, struct request, wait), error);
 }
 
 /* close(2) and fsync(2) alike: everything written is on stable storage, or the error is told. */
-static void flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+static void flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, bool is_close)
 {
 	struct request *request = request_new(req, ino);
 
 	if (!request)
 		return;
 	request->op.flush.file = file_of(fi);
+	request->op.flush.is_close = is_close;
+	request->op.flush.lock_owner = fi->lock_owner;
 	atomic_fetch_add(&request->op.flush.file->refs, 1);
 	request->wait.done = flushed;
 	request_track(request);
 	if (wback_flush(request->inode, &request->wait))
-		reply_flushed(request, 0);
+		unlock(request, 0);
 }
 
 void file_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	flush(req, ino, fi);
+	flush(req, ino, fi, true);
 }
 
 void file_fsync(fuse_req_t req, fuse_ino_t ino, int datasync UNUSED, struct fuse_file_info *fi)
 {
-	flush(req, ino, fi);
+	flush(req, ino, fi, false);
 }
 
 void file_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -579,6 +604,7 @@ void file_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		file_close(fs, file_of(fi)); /* a hidden name stays behind */
 		return;
 	}
+	lock_released(fs, request->inode, file_of(fi));
 	if (file_close(fs, file_of(fi)))
 		silly_release(request, request->inode, 0);
 	else

@@ -13,6 +13,7 @@
 #include "dircache.h"
 #include "file.h"
 #include "names.h"
+#include "pages.h"
 #include "request.h"
 #include "silly.h"
 #include "wback.h"
@@ -117,8 +118,9 @@ int fs_init(struct fs *fs, const struct options *options, struct pool *pool,
 	fs->wback_clock = wback_clock_new(fs);
 	fs->prefetch = prefetch_new(fs);
 	fs->requests = request_table_new(fs);
+	fs->pages = pages_new(&fs->session);
 	if (!fs->names || !fs->absent || !fs->dircache || !fs->wback || !fs->wback_clock ||
-	    !fs->prefetch || !fs->requests)
+	    !fs->prefetch || !fs->requests || !fs->pages)
 		return -ENOMEM;
 	inode_set_release(fs->inodes, release_inode, fs);
 	return 0;

@@ -22,6 +22,8 @@
 
 struct absent;
 struct devs;
+struct locks;
+struct pages;
 struct dircache;
 struct fuse_session;
 struct names;
@@ -39,6 +41,8 @@ struct fs {
 	struct wback_pool *wback;       /* wback.h */
 	struct wback_clock *wback_clock;
 	struct prefetch *prefetch;      /* prefetch.h */
+	struct locks *locks;            /* lock.h; NULL: locks are local */
+	struct pages *pages;            /* pages.h */
 	_Atomic(bool) closing;          /* wback_close() */
 	struct inode_table *inodes;
 	struct names *names;

@@ -66,6 +66,7 @@ struct inode {
 	_Atomic(uint64_t) nlookup;     /* the kernel's part of it */
 	uint32_t hash_next;            /* index; 0 ends. The shard's */
 
+	_Atomic(unsigned int) n_lock_owners; /* who have or want NLM locks on it; lock_table.c's */
 	_Atomic(uint64_t) contents_seq; /* moves when what READ brings may be something else than before */
 
 	struct mutex lock;             /* guards what follows */
@@ -102,6 +103,8 @@ struct inode {
 
 	char *target;                  /* of a symbolic link, once read; NULL. name.c's */
 	struct dircache_dir *listing;  /* dircache.c's, under its lock */
+	_Atomic(unsigned int) n_locks_lost; /* owners who had one that is gone: I/O fails; lock_reclaim.c's */
+	_Atomic(bool) was_read;        /* the kernel may have pages of it; known with NLM locks only */
 	_Atomic(int) n_lookups;        /* that found one of its names since a page was asked for; nearby.c's */
 	_Atomic(uint32_t) n_child_stats; /* attributes of its files that were asked for one by one;
 					  * names.c counts, readdir.c reads */

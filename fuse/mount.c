@@ -29,9 +29,11 @@
 #include "find.h"
 #include "fs.h"
 #include "fusectl.h"
+#include "lock.h"
 #include "log.h"
 #include "mountpoint.h"
 #include "ops.h"
+#include "pages.h"
 #include "process.h"
 #include "prefetch.h"
 #include "readahead.h"
@@ -39,7 +41,9 @@
 #include "unmount.h"
 #include "wback.h"
 
+static const int64_t LOCKS_BACK_NS = 1 * NS_PER_S;
 static const int64_t RETRY_NS = 2 * NS_PER_S;
+enum { LOCKS_AGAIN_MS = 1000 };
 
 struct mount {
 	const struct options *options;
@@ -154,7 +158,18 @@ static int stage_pool(struct mount *mount)
 	mount->fs.call_limit_ns = mount->call_limit_ns;
 	mount->fs.root_stale_fd = mount->root_stale_fd;
 	export_guess(&mount->fs);
+	if (!error && (mount->options->nlm_posix || mount->options->nlm_flock))
+		error = locks_open(&mount->fs, &mount->fs.locks);
 	return error ? fail_system(mount, "cannot start", error) : 0;
+}
+
+/* False: again in a while. */
+static bool find_locks(struct mount *mount)
+{
+	const struct mount_result *result = &mount->find.result;
+
+	return !mount->fs.locks ||
+	       locks_found(mount->fs.locks, &mount->find.query, &result->addrs[0]);
 }
 
 static int stage_export(struct mount *mount)
@@ -167,6 +182,8 @@ static int stage_export(struct mount *mount)
 		error = find_export(&mount->find, false);
 	if (!error)
 		fs_set_found(&mount->fs);
+	if (!error)
+		find_locks(mount);
 	if (error == -ECANCELED)
 		fail(mount, MSG_INTERRUPTED, "interrupted");
 	return error;
@@ -338,19 +355,25 @@ static void wait_for_stop(struct mount *mount)
 	struct pollfd fds[] = {
 		{ .fd = mount->stop_fd, .events = POLLIN },
 		{ .fd = mount->root_stale_fd, .events = POLLIN },
+		{ .fd = locks_lost_fd(mount->fs.locks), .events = POLLIN },
 	};
+	bool locks_wanted = false;
 	eventfd_t count;
 
 	for (;;) {
-		if (poll(fds, ARRAY_SIZE(fds), -1) < 0) {
+		if (poll(fds, ARRAY_SIZE(fds), locks_wanted ? LOCKS_AGAIN_MS : -1) < 0) {
 			if (errno != EINTR)
 				return;
 			continue;
 		}
 		if (fds[0].revents)
 			return;
-		eventfd_read(mount->root_stale_fd, &count);
-		find_root_again(&mount->find);
+		if (fds[1].revents) {
+			eventfd_read(mount->root_stale_fd, &count);
+			find_root_again(&mount->find);
+		}
+		if (locks_wanted || fds[2].revents)
+			locks_wanted = !find_locks(mount);
 	}
 }
 
@@ -371,6 +394,8 @@ static int serve(struct mount *mount)
 		format_line(mount, "", line, sizeof(line));
 		if (!error)
 			log_info(MSG_MOUNTED, "%s", line);
+		if (!error)
+			find_locks(mount);
 	}
 	if (!error)
 		wait_for_stop(mount);
@@ -393,6 +418,8 @@ static int get_ready(struct mount *mount, char *line, size_t size)
 		fail(mount, MSG_INTERRUPTED, "interrupted");
 		return error;
 	}
+	if (!error && mount->options->bg && fs_is_found(&mount->fs))
+		find_locks(mount);
 	format_line(mount, problem, line, size);
 	return 0;
 }
@@ -414,13 +441,16 @@ static void take_down(struct mount *mount)
 		mount->mounted = false;
 	if (mount->has_fs) {
 		wback_close(&mount->fs);
+		locks_close(mount->fs.locks, min_i64(LOCKS_BACK_NS, mount->options->umounttimeo_ns));
 		pool_close(mount->fs.pool);
 	}
-	devs_close(mount->fs.devs);
 	/* It also frees what fuse_session_mount() made; but once the mount is detached, it must see that
 	 * the kernel has ended the session, or it would unmount whatever is there now. */
 	if (mount->session && (mount->mounted || is_over(mount->session)))
 		fuse_session_unmount(mount->session);
+	if (mount->has_fs && pages_free(mount->fs.pages))
+		locks_free(mount->fs.locks);
+	devs_close(mount->fs.devs);
 	if (mount->session)
 		fuse_session_destroy(mount->session);
 	if (mount->has_fs)

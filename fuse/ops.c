@@ -3,14 +3,15 @@
  *
  * Left out on purpose, so that libfuse answers ENOSYS and the kernel never asks again: lseek (the
  * kernel's own treats a file as all data, as NFS version 3 must), fallocate, copy_file_range, ioctl,
- * poll and bmap (not in NFS version 3), xattr (without acl there are none), getlk, setlk and flock
- * (locks are local to this host until NLM is there), write_buf (it would bring splice back). */
+ * poll and bmap (not in NFS version 3), xattr (without acl there are none), write_buf (it would bring
+ * splice back). Locks that are local to this host are the kernel's: their capabilities are not asked for. */
 #include "ops.h"
 
 #include <string.h>
 
 #include "dev.h"
 #include "fs.h"
+#include "lock.h"
 
 static void want(struct fuse_conn_info *kernel, unsigned int cap)
 {
@@ -34,6 +35,10 @@ static void init(void *userdata, struct fuse_conn_info *kernel)
 	want(kernel, FUSE_CAP_ASYNC_READ);
 	want(kernel, FUSE_CAP_ASYNC_DIO);
 	want(kernel, FUSE_CAP_PARALLEL_DIROPS);
+	if (fs->options->nlm_posix)
+		want(kernel, FUSE_CAP_POSIX_LOCKS);
+	if (fs->options->nlm_flock)
+		want(kernel, FUSE_CAP_FLOCK_LOCKS);
 	want(kernel, FUSE_CAP_CACHE_SYMLINKS);
 	want(kernel, FUSE_CAP_HANDLE_KILLPRIV); /* the server does, on WRITE and SETATTR */
 	kernel->want &= ~(unsigned int)(FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO);
@@ -79,4 +84,7 @@ const struct fuse_lowlevel_ops fs_ops = {
 	.readdirplus = dir_readdirplus,
 	.releasedir = dir_releasedir,
 	.fsyncdir = dir_fsyncdir,
+	.getlk = lock_getlk,
+	.setlk = lock_setlk,
+	.flock = lock_flock,
 };

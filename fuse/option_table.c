@@ -89,9 +89,9 @@ static const struct option_choice rdirplus_choices[] = {
 
 static const struct option_choice local_lock_choices[] = {
 	{ "none", LOCAL_LOCK_NONE, MSG_NONE, false },
-	{ "flock", LOCAL_LOCK_SOME, MSG_NONE, false },
-	{ "posix", LOCAL_LOCK_SOME, MSG_NONE, false },
-	{ "all", LOCAL_LOCK_SOME, MSG_NONE, false },
+	{ "flock", LOCAL_LOCK_FLOCK, MSG_NONE, false },
+	{ "posix", LOCAL_LOCK_POSIX, MSG_NONE, false },
+	{ "all", LOCAL_LOCK_ALL, MSG_NONE, false },
 	{ NULL, 0, MSG_NONE, false },
 };
 
@@ -299,12 +299,12 @@ const struct option_row option_table[] = {
 	FLAG("noacl", GROUP_PROTOCOL, .slot = SLOT_ACL, .initial = "",
 	     .help = "no NFSACL protocol"),
 	FLAG("lock", GROUP_PROTOCOL, .slot = SLOT_LOCK, STORE(lock), .flag = LOCK_REMOTE,
-	     .help = "no effect yet, with a warning: locks are local"),
+	     .help = "locks hold between hosts: NLM"),
 	FLAG("nolock", GROUP_PROTOCOL, .slot = SLOT_LOCK, STORE(lock), .flag = LOCK_LOCAL,
 	     .initial = "", .help = "locks are kept on this host"),
 	{ "local_lock", .group = GROUP_PROTOCOL, .kind = KIND_CHOICE, .shown = "all",
 	  .choices = local_lock_choices, STORE(local_lock),
-	  .help = "locks are local, whatever is said; none: a warning" },
+	  .help = "with lock: these are local all the same; none: as lock" },
 
 	/* 4. Caching and data */
 	FLAG("ac", GROUP_CACHE, .slot = SLOT_AC, .effect = EFFECT_AC, .initial = "", .live = true,

@@ -232,6 +232,17 @@ static int complete_names(struct parser *parser)
 	return -ENOMEM;
 }
 
+/* nolock overrides local_lock. */
+static void complete_locks(struct option_draft *draft)
+{
+	enum local_lock local = draft->local_lock;
+	bool remote = draft->lock == LOCK_REMOTE ||
+		      (draft->lock == LOCK_UNSET && local == LOCAL_LOCK_NONE);
+
+	draft->options.nlm_posix = remote && local != LOCAL_LOCK_POSIX && local != LOCAL_LOCK_ALL;
+	draft->options.nlm_flock = remote && local != LOCAL_LOCK_FLOCK && local != LOCAL_LOCK_ALL;
+}
+
 static int options_complete(struct parser *parser, const struct options_env *env)
 {
 	struct option_draft *draft = &parser->draft;
@@ -244,11 +255,7 @@ static int options_complete(struct parser *parser, const struct options_env *env
 		if (!draft->log_given)
 			options->log_level = LEVEL_DEBUG;
 	}
-	if (draft->lock == LOCK_REMOTE ||
-	    (draft->lock == LOCK_UNSET && draft->local_lock == LOCAL_LOCK_NONE))
-		option_add_note(options, MSG_OPTION_IGNORED,
-			 "option '%s' has no effect in fusenfs: locks are local to this host",
-			 draft->lock == LOCK_REMOTE ? "lock" : "local_lock=none");
+	complete_locks(draft);
 	error = complete_connections(parser, env);
 	if (!error)
 		error = complete_network(parser);

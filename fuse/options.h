@@ -117,6 +117,7 @@ struct options {
 	uint32_t retrans;
 	int64_t soft_deadline_ns; /* optimeo, or min(timeo * (retrans + 1), 30 s) */
 	int64_t detect_ns;
+	bool nlm_posix, nlm_flock;   /* fcntl(2), flock(2) locks are the server's (lock, local_lock) */
 	enum softwrite softwrite;
 	int64_t deadtimeo_ns;
 	int64_t mounttimeo_ns;

@@ -261,6 +261,21 @@ void request_reply_err(struct request *request, int error)
 	request_free(request);
 }
 
+bool request_reply_ok(struct request *request)
+{
+	bool taken = begin_reply(request) && !fuse_reply_err(request->req, 0);
+
+	request_free(request);
+	return taken;
+}
+
+void request_reply_lock(struct request *request, const struct flock *lock)
+{
+	if (begin_reply(request))
+		fuse_reply_lock(request->req, lock);
+	request_free(request);
+}
+
 static double seconds(int64_t ns)
 {
 	return ns > 0 ? (double)ns / 1e9 : 0.0;

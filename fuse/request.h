@@ -39,6 +39,7 @@
 #include <stdatomic.h>
 
 #include "dir.h"
+#include "pages.h"
 #include "fs.h"
 #include "inode.h"
 #include "nfs3.h"
@@ -46,6 +47,7 @@
 #include "wback_wait.h"
 
 struct request;
+struct lock_op;
 struct request_table;
 struct file;
 struct prefetch_block;
@@ -82,7 +84,15 @@ struct request {
 	union {
 		struct {
 			struct file *file; /* a reference */
+			bool is_close;
+			uint64_t lock_owner;
+			int error;
+			void (*unlocked)(struct request *request);
 		} flush;                   /* and FSYNC */
+		struct {
+			struct lock_op *op;
+			struct pages_drop drop;
+		} lock;                    /* GETLK, SETLK(W) */
 		struct {
 			uint32_t size;     /* asked by the kernel */
 			uint64_t offset;
@@ -149,6 +159,7 @@ struct request {
 	int dev_fd;
 	_Atomic(bool) answered;
 	bool registered;
+	bool any_signal;           /* whoever waits is to hear of any signal, not only of his death */
 	LIST_ENTRY(request) hash_link;
 };
 
@@ -202,6 +213,9 @@ bool request_answered(const struct request *request);
 /* ---- replying: each frees the request ---------------------------------------------------- */
 
 void request_reply_err(struct request *request, int error); /* 0 or -errno */
+/* request_reply_ok - success, of what is to be undone if nobody takes it: false. */
+bool request_reply_ok(struct request *request);
+void request_reply_lock(struct request *request, const struct flock *lock);
 void request_reply_attr(struct request *request);           /* request->inode's cached ones */
 /* Inode (reference taken over) found under request->name in request->inode; counts the lookup. */
 void request_reply_entry(struct request *request, struct inode *child);

@@ -128,17 +128,20 @@ static void remember(struct request_shard *shard, uint64_t unique, int64_t now_n
 }
 
 /* The process that waits for the request: false if there is no such request (any more). */
-static bool look_up(struct request_table *table, uint64_t unique, bool remember_it, pid_t *ret_tid)
+static bool look_up(struct request_table *table, uint64_t unique, bool remember_it, pid_t *ret_tid,
+		    bool *ret_any_signal)
 {
 	struct request_shard *shard = shard_of(table, unique);
 	struct request *request;
 
 	mutex_lock(&shard->lock);
 	request = find(shard, unique);
-	if (request)
+	if (request) {
 		*ret_tid = request->tid;
-	else if (remember_it)
+		*ret_any_signal = request->any_signal;
+	} else if (remember_it) {
 		remember(shard, unique, loop_now_ns(loop_current()));
+	}
 	mutex_unlock(&shard->lock);
 	return request != NULL;
 }
@@ -189,9 +192,10 @@ static void watch_end(struct watched *watched)
 static void watch_expired(struct loop_timer *timer, int64_t now_ns)
 {
 	struct watched *watched = container_of(timer, struct watched, timer);
+	bool any_signal;
 	pid_t tid;
 
-	if (!look_up(watched->table, watched->unique, false, &tid)) {
+	if (!look_up(watched->table, watched->unique, false, &tid, &any_signal)) {
 		watch_end(watched);
 	} else if (should_interrupt(watched->table, tid, watched->since_ns, now_ns)) {
 		interrupt(watched->table, watched->unique);
@@ -223,11 +227,12 @@ static void watch(struct request_table *table, uint64_t unique, int64_t now_ns)
 void request_interrupt(struct request_table *table, uint64_t unique)
 {
 	int64_t now_ns = loop_now_ns(loop_current());
+	bool any_signal;
 	pid_t tid;
 
-	if (!look_up(table, unique, true, &tid))
+	if (!look_up(table, unique, true, &tid, &any_signal))
 		return;
-	if (should_interrupt(table, tid, now_ns, now_ns))
+	if (any_signal || should_interrupt(table, tid, now_ns, now_ns))
 		interrupt(table, unique);
 	else
 		watch(table, unique, now_ns);

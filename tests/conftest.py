@@ -76,7 +76,7 @@ class Site(Ganesha):
         exports = [Export(self.rw), Export(self.squash, Squash="Root_Squash"),
                    Export(self.ro, Access_Type="RO"), Export(self.small)]
         super().__init__(exports, state=directory / "ganesha", host=EVERYWHERE, nfs_port=2049,
-                         mnt_port=20048, udp=udp_works(), portmap=True)
+                         mnt_port=20048, udp=udp_works(), portmap=True, locks=True)
 
     def wipe(self):
         """Empties the exports, behind the server's back (see Export.DEFAULTS)."""

@@ -10,7 +10,7 @@ import pytest
 
 TOP = Path(__file__).resolve().parent.parent
 PUBLIC = {"conn.h", "loop.h", "util.h", "mutex.h", "mount.h"}  # of conn/, for fuse/
-CODECS = {"fuse/nfs3.c", "fuse/nfs3_decode.c", "conn/rpcbind.c", "conn/mount3.c"}
+CODECS = {"fuse/nfs3.c", "fuse/nfs3_decode.c", "fuse/nlm4.c", "conn/rpcbind.c", "conn/mount3.c"}
 NFS3_FILES = {"fuse/nfs3.c", "fuse/nfs3.h", "fuse/nfs3_decode.c"}
 NFS3_TYPES = r"\b(fattr3|sattr3|nfs_fh3|nfsstat3|wcc_data|post_op_attr|[A-Z]+3(args|res\w*))\b"
 POLICY_SYMBOLS = {"memcpy", "memset", "memmove", "__stack_chk_fail"}

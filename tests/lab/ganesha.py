@@ -107,16 +107,19 @@ class Ganesha:
     """A server process and its rpcbind. Restarting keeps ports, exports and file handles."""
 
     def __init__(self, exports, state=None, netns=None, host="127.0.0.1", nfs_port=0, mnt_port=0,
-                 udp="False", portmap=False, core=None, detached=False):
+                 udp="False", portmap=False, core=None, detached=False, locks=False, grace=0):
         """netns: name of a network namespace to serve in (default: ours). host: address to listen
         on, EVERYWHERE for all IPv4 and IPv6 ones. Port 0: a free one. udp: False, True or Mount.
-        core: more NFS_CORE_PARAM values. detached: survive the process that starts it."""
+        core: more NFS_CORE_PARAM values. detached: survive the process that starts it.
+        locks: NLM and a rpc.statd; with portmap, for that is where a client asks for them.
+        grace: seconds for which a restarted server lets only those in who had a lock before."""
         self.exports, self.netns, self.host, self.udp = list(exports), netns, host, str(udp)
         self.portmap, self.core, self.detached = portmap, core or {}, detached
+        self.locks, self.grace = locks, grace
         self.state, self.owns_state = state and Path(state), state is None
         self.nfs_port = nfs_port or run_in_netns(netns, free_port)
         self.mnt_port = mnt_port or run_in_netns(netns, free_port)
-        self.process = self.rpcbind = None
+        self.process = self.rpcbind = self.statd = None
         self.epoch = 0
 
     def __enter__(self):
@@ -149,6 +152,8 @@ class Ganesha:
         self._prepare_state()
         if not self.rpcbind:
             self._start_rpcbind()
+        if self.locks and not self.statd:
+            self._start_statd()
         self.process = self._spawn(self._in_private_run(self._command()), "ganesha.out")
         self._wait_until(self._answers, START_TIMEOUT, "does not answer")
         if "config_errs_to_log" in self.log():
@@ -206,6 +211,10 @@ class Ganesha:
     def close(self):
         """Stops everything and forgets the state directory if it was made here."""
         self.stop()
+        if self.statd:
+            self.statd.kill()
+            self.statd.wait(STOP_TIMEOUT)
+            self.statd = None
         if self.rpcbind:
             self.rpcbind.kill()
             self.rpcbind.wait(STOP_TIMEOUT)
@@ -215,7 +224,7 @@ class Ganesha:
             self.state = None
 
     def log(self):
-        paths = (self.state / name for name in ("rpcbind.out", "ganesha.out", "ganesha.log"))
+        paths = (self.state / name for name in ("rpcbind.out", "statd.out", "ganesha.out", "ganesha.log"))
         return "".join(path.read_text(errors="replace") for path in paths if path.exists())
 
     def nfs(self, **cred):
@@ -245,7 +254,7 @@ class Ganesha:
 
     def _config(self):
         core = {"NFS_Port": self.nfs_port, "MNT_Port": self.mnt_port, "Protocols": "3",
-                "Enable_UDP": self.udp, "Enable_NLM": "false", "Enable_RQUOTA": "false",
+                "Enable_UDP": self.udp, "Enable_NLM": str(self.locks).lower(), "Enable_RQUOTA": "false",
                 **self.core}
         if ganesha_version() >= 6:  # where root lacks CAP_SYS_RESOURCE it would not start
             core["Allow_Set_Io_Flusher_Fail"] = "true"
@@ -253,11 +262,16 @@ class Ganesha:
             core["Bind_addr"] = self.host
         blocks = [block("NFS_CORE_PARAM", **core),
                   block("NFS_KRB5", Active_krb5="false"),
-                  block("NFSv4", Graceless="true", RecoveryRoot=quoted(self.state / "recovery")),
+                  block("NFSv4", **self._grace(), RecoveryRoot=quoted(self.state / "recovery")),
                   block("LOG", Default_Log_Level="EVENT")]
         if ganesha_version() >= 6:  # without attributes it does not notice that names have changed
             blocks.append(block("MDCACHE", Dir_Chunk=0))
         return "\n".join(blocks + [e.config(i) for i, e in enumerate(self.exports, 1)]) + "\n"
+
+    def _grace(self):
+        if not self.grace:
+            return {"Graceless": "true"}
+        return {"Graceless": "false", "Grace_Period": self.grace, "Lease_Lifetime": self.grace}
 
     def _start_rpcbind(self):
         """rpcbind in a pid namespace: it changes its user, which clears the parent-death signal,
@@ -269,6 +283,17 @@ class Ganesha:
         more = ["--pid", "--fork", "--kill-child=KILL"] + ([] if self.portmap else ["--net"])
         self.rpcbind = self._spawn(self._in_private_run(argv, more), "rpcbind.out")
         self._wait_until(lambda: accepts(sock), START_TIMEOUT, "its rpcbind does not answer")
+
+    def _start_statd(self):
+        """rpc.statd, without which Ganesha grants no lock: it has its clients watched."""
+        state = self.state / "statd"
+        for name in ("sm", "sm.bak"):
+            (state / name).mkdir(parents=True, exist_ok=True)
+        argv = ["rpc.statd", "--foreground", "--no-notify", "--state-directory-path", str(state)]
+        more = ["--pid", "--fork", "--kill-child=KILL"]
+        self.statd = self._spawn(self._in_private_run(argv, more), "statd.out")
+        self._wait_until(lambda: run_in_netns(self.netns, lambda: rpc.getport(
+            self.connect_host, rpc.STATUS)), START_TIMEOUT, "its rpc.statd does not answer")
 
     def _in_private_run(self, argv, more=()):
         enter = ["nsenter", f"--net=/run/netns/{self.netns}"] if self.netns else []

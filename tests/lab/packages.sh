@@ -4,7 +4,7 @@
 
 BUILD_PACKAGES=(meson ninja-build gcc libc6-dev pkg-config libfuse3-dev libnfs-dev)
 LAB_PACKAGES=(fuse3 nfs-ganesha nfs-ganesha-vfs rpcbind python3 iproute2 mount e2fsprogs)
-TEST_PACKAGES=(nfs-ganesha-mem python3-pytest python3-pytest-timeout nftables strace)
+TEST_PACKAGES=(nfs-common nfs-ganesha-mem python3-pytest python3-pytest-timeout nftables strace)
 BENCH_PACKAGES=(git rsync)
 POLICY=/usr/sbin/policy-rc.d
 

@@ -16,6 +16,7 @@ import struct
 from collections import namedtuple
 
 NFS, MOUNT, PORTMAP = (100003, 3), (100005, 3), (100000, 2)
+NLM, STATUS = (100021, 4), (100024, 1)
 TCP, UDP = 6, 17
 UNSTABLE, DATA_SYNC, FILE_SYNC = range(3)
 UNCHECKED, GUARDED, EXCLUSIVE = range(3)

@@ -771,23 +771,28 @@ static void test_locks(void)
 {
 	static const struct {
 		const char *list;
-		unsigned int n_notes;
+		bool posix, flock; /* are the server's */
 	} rows[] = {
-		{ "nolock", 0 },
-		{ "lock", 1 },
-		{ "lock,nolock", 0 },
-		{ "nolock,lock", 1 },
-		{ "local_lock=all", 0 },
-		{ "local_lock=none", 1 },
-		{ "local_lock=none,local_lock=flock", 0 },
-		{ "local_lock=none,nolock", 0 }, /* nolock overrides */
-		{ "lock,local_lock=none", 1 },
+		{ "rw", false, false },
+		{ "nolock", false, false },
+		{ "lock", true, true },
+		{ "lock,nolock", false, false },
+		{ "nolock,lock", true, true },
+		{ "local_lock=all", false, false },
+		{ "local_lock=none", true, true },
+		{ "local_lock=none,local_lock=flock", false, false },
+		{ "local_lock=none,nolock", false, false }, /* nolock overrides */
+		{ "lock,local_lock=none", true, true },
+		{ "lock,local_lock=flock", true, false },
+		{ "lock,local_lock=posix", false, true },
+		{ "lock,local_lock=all", false, false },
 	};
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct options o = must_parse(rows[i].list, &root_env);
 
-		assert(o.n_notes == rows[i].n_notes);
+		assert(o.n_notes == 0);
+		assert(o.nlm_posix == rows[i].posix && o.nlm_flock == rows[i].flock);
 		options_deinit(&o);
 	}
 }

@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* lock - see lock.h: the lock manager's pool, how it is found, how it ends, and how operations come to
+ * its loop. */
+#include "lock.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/utsname.h>
+
+#include "../conn/mount.h"
+#include "lock_parts.h"
+#include "log.h"
+
+/* Two: one may break, and a lock call of an owner waits for his last one anyway. */
+enum { N_CONNECTIONS = 2 };
+
+static const int64_t FIND_NS = 5 * NS_PER_S;
+
+/* ---- the pool ---------------------------------------------------------------------------- */
+
+/* Its port may be another one when it comes back. */
+static void event(void *userdata, const struct pool_event *event)
+{
+	struct locks *locks = userdata;
+
+	switch (event->type) {
+	case POOL_CONN_DOWN:
+	case POOL_SERVER_DOWN:
+		if (event->n_up == 0 && !atomic_load(&locks->closing))
+			eventfd_write(locks->lost_fd, 1);
+		break;
+	case POOL_BAD_REPLY:
+		log_warn(MSG_BAD_REPLY, "the lock manager of %s: %s",
+			 locks->fs->options->source.host, event->reason);
+		break;
+	case POOL_CONN_UP:
+		if (event->reconnected)
+			lock_check_all(locks);
+		break;
+	case POOL_SERVER_UP:
+	case POOL_SERVER_WAITING:
+	case POOL_NO_RESVPORT:
+		break;
+	}
+}
+
+static int open_pool(struct locks *locks)
+{
+	const struct options *options = locks->fs->options;
+	struct pool_config config = {
+		.n_connections = N_CONNECTIONS,
+		.n_loops = 1,
+		.family = options->family,
+		.resvport = options->resvport,
+		.hard = options->down == DOWN_HARD,
+		.prog = NLM4_PROGRAM,
+		.vers = NLM4_VERSION,
+		.transfer_max = (uint32_t)KIB(64),
+		.connect_ns = options->stage_ns,
+		.timeo_ns = options->timeo_ns,
+		.retrans = options->retrans,
+		.detect_ns = min_i64(options->detect_ns, options->soft_deadline_ns / 4 * 3),
+		.event = event,
+		.userdata = locks,
+	};
+
+	return pool_open(&config, &locks->pool);
+}
+
+/* This host, to the server; and something that no other mount of it has. */
+static void name_ourselves(struct locks *locks)
+{
+	struct utsname names;
+	uint64_t random = (uint64_t)clock_ns();
+
+	uname(&names);
+	snprintf(locks->caller_name, sizeof(locks->caller_name), "%.64s", names.nodename);
+	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
+		random ^= (uint64_t)getpid() << 32;
+	snprintf(locks->oh, sizeof(locks->oh), "fusenfs-%016llx", (unsigned long long)random);
+	locks->looker_svid = (uint32_t)(random & 0x3fffffff);
+	locks->next_svid = locks->looker_svid + 1;
+}
+
+int locks_open(struct fs *fs, struct locks **ret_locks)
+{
+	struct locks *locks = calloc(1, sizeof(*locks));
+	int error;
+
+	if (!locks)
+		return -ENOMEM;
+	locks->fs = fs;
+	LIST_INIT(&locks->files);
+	locks->timer.expired = lock_timer_expired;
+	name_ourselves(locks);
+	locks->lost_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	locks->idle_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	error = locks->lost_fd < 0 || locks->idle_fd < 0 ? -errno : open_pool(locks);
+	if (error) {
+		closep(&locks->lost_fd);
+		closep(&locks->idle_fd);
+		free(locks);
+		return error;
+	}
+	locks->loop = pool_loop(locks->pool, 0);
+	*ret_locks = locks;
+	return 0;
+}
+
+int locks_lost_fd(const struct locks *locks)
+{
+	return locks ? locks->lost_fd : -1;
+}
+
+bool locks_are_absent(const struct locks *locks)
+{
+	return atomic_load_explicit(&locks->absent, memory_order_relaxed);
+}
+
+bool locks_server_answers(const struct locks *locks)
+{
+	return pool_server_state(locks->pool) == SERVER_UP;
+}
+
+static void tell_absent(const struct locks *locks, int error)
+{
+	const char *host = locks->fs->options->source.host;
+
+	if (error)
+		log_warn(MSG_NO_LOCKS, "the portmapper of %s cannot be asked for its lock manager (%s): locks fail "
+			 "with ENOLCK; -o nolock keeps them on this host", host, strerrordesc_np(-error));
+	else
+		log_warn(MSG_NO_LOCKS, "%s has no lock manager (NLM version 4 over TCP): locks fail with ENOLCK; "
+			 "-o nolock keeps them on this host", host);
+}
+
+static bool is_connected(const struct locks *locks)
+{
+	struct pool_info info;
+
+	pool_info(locks->pool, &info);
+	return info.n_up > 0;
+}
+
+/* One that was there comes back; one that never was is not looked for again. */
+bool locks_found(struct locks *locks, const struct mount_query *query, const struct pool_addr *server)
+{
+	struct pool_addr addr = *server;
+	struct sockaddr_in *sa = (struct sockaddr_in *)(void *)&addr.sa; /* same place in both families */
+	uint16_t port = 0;
+	eventfd_t count;
+	int error;
+
+	eventfd_read(locks->lost_fd, &count);
+	if (is_connected(locks))
+		return true;
+	error = mount_program_port(query, server, NLM4_PROGRAM, NLM4_VERSION, clock_ns() + FIND_NS, &port);
+	if (!error && port) {
+		sa->sin_port = htons(port);
+		pool_set_addresses(locks->pool, &addr, 1);
+		locks->was_found = true;
+		return true;
+	}
+	if (locks->was_found)
+		return false;
+	atomic_store(&locks->absent, true);
+	tell_absent(locks, error);
+	return true;
+}
+
+/* ---- operations come in ------------------------------------------------------------------ */
+
+static void test(struct lock_op *op)
+{
+	const struct lock_owner *owner;
+	const struct lock_range *range;
+
+	if (lock_obstacle(op, &owner, &range) <= LOCK_OBSTACLE_ASKED) {
+		lock_enqueue(op);
+		return;
+	}
+	op->found = (struct nlm4_test){
+		.status = NLM4_STATUS_DENIED,
+		.holder = { range->start, range->end, range->type == LOCK_EXCLUSIVE },
+	};
+	op->found_pid = owner->pid;
+	lock_finish(op, 0);
+}
+
+static bool has_anything(const struct lock_owner *owner)
+{
+	return owner->held.n || owner->lost || !TAILQ_EMPTY(&owner->queue);
+}
+
+/* Nothing is asked of the server for what is not there. */
+static void begin_free(struct lock_op *op)
+{
+	struct lock_file *file = lock_file_of(op->locks, op->inode);
+	struct lock_owner *owner = file ? lock_owner_of(file, op->key) : NULL;
+
+	if (!owner || !has_anything(owner) || lock_join(op)) {
+		lock_finish(op, 0);
+		return;
+	}
+	op->cred = owner->cred; /* he may not be one who could lock it now */
+	lock_enqueue(op);
+}
+
+static void begin_release(struct lock_op *op)
+{
+	struct lock_file *file = lock_file_of(op->locks, op->inode);
+	struct lock_owner *owner;
+
+	if (file)
+		LIST_FOREACH(owner, &file->owners, link)
+			if (owner->opened == op->opened && has_anything(owner))
+				lock_give_back(owner, 0, UINT64_MAX);
+	lock_finish(op, 0);
+}
+
+static void begin(struct loop_task *task)
+{
+	struct lock_op *op = container_of(task, struct lock_op, task);
+
+	if (op->kind == LOCK_FREE)
+		begin_free(op);
+	else if (op->kind == LOCK_RELEASE)
+		begin_release(op);
+	else if (atomic_load(&op->locks->closing))
+		lock_finish(op, -ENOLCK);
+	else if (lock_join(op))
+		lock_finish(op, -ENOLCK);
+	else if (op->kind == LOCK_TEST)
+		test(op);
+	else
+		lock_try(op);
+}
+
+void lock_begin(struct lock_op *op)
+{
+	op->task.run = begin;
+	loop_post(op->locks->loop, &op->task);
+}
+
+static void settle_kept(struct loop_task *task)
+{
+	lock_op_free(container_of(task, struct lock_op, task));
+}
+
+static void settle_undone(struct loop_task *task)
+{
+	struct lock_op *op = container_of(task, struct lock_op, task);
+
+	lock_undo(op);
+	lock_op_free(op);
+}
+
+void lock_settle(struct lock_op *op, bool keep)
+{
+	op->task.run = keep ? settle_kept : settle_undone;
+	if (loop_current() == op->locks->loop)
+		op->task.run(&op->task);
+	else
+		loop_post(op->locks->loop, &op->task);
+}
+
+/* ---- the end ----------------------------------------------------------------------------- */
+
+static void give_everything_back(struct loop_task *task)
+{
+	struct locks *locks = container_of(task, struct locks, close_task);
+	struct lock_owner *owner;
+	struct lock_file *file;
+
+	locks->is_emptying = true;
+	LIST_FOREACH(file, &locks->files, link)
+		LIST_FOREACH(owner, &file->owners, link)
+			if (has_anything(owner))
+				lock_give_back(owner, 0, UINT64_MAX);
+	lock_check_empty(locks);
+}
+
+void lock_check_empty(struct locks *locks)
+{
+	if (locks->is_emptying && LIST_EMPTY(&locks->files))
+		eventfd_write(locks->idle_fd, 1);
+}
+
+void locks_close(struct locks *locks, int64_t wait_ns)
+{
+	struct pollfd idle = { .events = POLLIN };
+
+	if (!locks)
+		return;
+	locks->close_task.run = give_everything_back;
+	loop_post(locks->loop, &locks->close_task);
+	idle.fd = locks->idle_fd;
+	if (locks_server_answers(locks) && poll(&idle, 1, (int)(wait_ns / NS_PER_MS)) == 0)
+		log_warn(MSG_LOCKS_LEFT, "locks could not be given back: %s keeps them until it forgets this host",
+			 locks->fs->options->source.host);
+	atomic_store(&locks->closing, true);
+}
+
+static void end_waiting(struct locks *locks)
+{
+	struct lock_file *file, *next;
+	struct lock_op *op;
+
+	for (file = LIST_FIRST(&locks->files); file; file = next) {
+		next = LIST_NEXT(file, link);
+		file->n_pins++;
+		while ((op = TAILQ_FIRST(&file->waiting))) {
+			TAILQ_REMOVE(&file->waiting, op, link);
+			lock_finish(op, -EINTR);
+		}
+		lock_file_unpin(file);
+	}
+}
+
+/* What no answer has come for is forgotten with its owner. */
+static void forget_owners(struct locks *locks)
+{
+	struct lock_file *file;
+	struct lock_owner *owner;
+	struct lock_op *op;
+
+	while ((file = LIST_FIRST(&locks->files))) {
+		file->n_pins++;
+		while ((owner = LIST_FIRST(&file->owners))) {
+			owner->n_ops++;
+			while ((op = TAILQ_FIRST(&owner->queue))) {
+				TAILQ_REMOVE(&owner->queue, op, link);
+				lock_finish(op, -EINTR);
+			}
+			lock_ranges_clear(&owner->held);
+			owner->lost = false;
+			owner->n_ops = 0;
+			lock_owner_check(owner);
+		}
+		lock_file_unpin(file);
+	}
+}
+
+void locks_free(struct locks *locks)
+{
+	if (!locks)
+		return;
+	atomic_store(&locks->closing, true);
+	pool_close(locks->pool);
+	end_waiting(locks);
+	forget_owners(locks);
+	closep(&locks->lost_fd);
+	closep(&locks->idle_fd);
+	free(locks);
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* lock - fcntl(2) and flock(2) locks that hold between machines: NLM version 4, as the Linux client has
+ * it for NFS version 3 (nfs(5): lock, nolock, local_lock).
+ *
+ * The kernel's lock owner (of a process, or of an open file for flock and OFD locks) is an owner here, and
+ * has a number of its own on the wire (svid). flock is a lock of the whole file. What an owner has is
+ * kept in ranges; what conflicts within the mount is known without the server, and waits in line.
+ *
+ * A lock call of an owner on a file is not sent before his last one there is answered: over however many
+ * connections they go, none overtakes another. Who waits (F_SETLKW) holds no thread: he asks again, soon
+ * at first, then each second, and at once when a lock of this mount is given back.
+ *
+ * Data. Before a lock is asked for or given back, what was written to the file is made stable; after it
+ * was granted, attributes are asked for, and pages in the kernel's cache that somebody else has changed
+ * go. (Dirty pages of a mapping are the program's to msync(2) before it unlocks.)
+ *
+ * Ends. close(2) gives back what its process has of the file, the last close of an open file what was
+ * locked through it. If the server does not answer, nobody waits for that: it is done later, in order,
+ * until it is done. A lock call that needs the server obeys the soft deadline. What became of a LOCK
+ * whose answer was lost is not left open: the owner's state before it is asserted again.
+ *
+ * A restart of the server is noticed as the loss of a connection. Then each lock is looked for; if it is
+ * not there, or the server is in its grace period, it is reclaimed. What somebody else has got, or could
+ * have had in between, is lost: it is logged (lock-lost), and reads and writes of the file fail with EIO
+ * until its owner has given back what he had, or closes the file.
+ *
+ * Threads: handlers run on any loop; everything else on the loop of the lock calls' own pool
+ * (lock_parts.h). */
+#ifndef FUSE_LOCK_H
+#define FUSE_LOCK_H
+
+#include "file.h"
+#include "request.h"
+
+struct locks;
+struct mount_query;
+
+/* locks_open - of a mount whose locks are the server's; no connection yet. 0 or -errno.
+ * locks_found - where the server's lock manager is: ask its portmapper, which may take a while, and
+ * connect. On the main thread, after the server was found, and when locks_lost_fd is readable; false:
+ * again in a while. */
+int locks_open(struct fs *fs, struct locks **ret_locks);
+bool locks_found(struct locks *locks, const struct mount_query *query, const struct pool_addr *server);
+int locks_lost_fd(const struct locks *locks);
+/* locks_are_absent - the server has no lock manager. locks_server_answers - it has, and it does. */
+bool locks_are_absent(const struct locks *locks);
+bool locks_server_answers(const struct locks *locks);
+
+/* locks_close - give back what is still held, for at most wait_ns; then nothing more is sent. The loops
+ * of the mount run on. locks_free - they have stopped. Both take NULL. */
+void locks_close(struct locks *locks, int64_t wait_ns);
+void locks_free(struct locks *locks);
+
+/* Handlers. */
+void lock_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock);
+void lock_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock,
+		int sleep);
+void lock_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int op);
+
+/* lock_flushed - close(2): what the owner has of the file is given back, then done(request). False: he
+ * has nothing. lock_released - the last close of an open file: what was locked through it. */
+bool lock_flushed(struct request *request, uint64_t owner_key, void (*done)(struct request *request));
+void lock_released(struct fs *fs, struct inode *inode, const struct file *file);
+
+/* lock_is_lost - somebody had a lock on it that the server has forgotten, and has not given it back yet:
+ * reads and writes of the file fail with EIO. */
+static inline bool lock_is_lost(const struct inode *inode)
+{
+	return atomic_load_explicit(&inode->n_locks_lost, memory_order_relaxed) > 0;
+}
+
+#endif
