@@ -189,3 +189,24 @@ def test_kernel_request_timeout(attempts, options):
     assert "Connection timed out" in said
     end, start = re.search(r"ls \d+ ([\d.]+) ([\d.]+)", said).groups()
     assert 11 < float(end) - float(start) < 27  # opening, perhaps, and reading: 12 s each
+
+
+PR_SET_IO_FLUSHER = 57
+
+
+@pytest.mark.parametrize("permitted", [True, False])
+def test_io_flusher(mount, workdir, permitted):
+    """Who writes back pages may not wait for the write-back of others (prctl(2), PR_SET_IO_FLUSHER): it is
+    asked for before there are threads, which inherit it; where it is refused the mount works as well."""
+    trace = workdir / f"prctl-{permitted}"
+    answer = "retval=0" if permitted else "error=EPERM"
+    m = mount(through=["strace", "-f", "-qq", "-o", str(trace), "-e", "trace=prctl,clone,clone3",
+                       "-e", f"inject=prctl:{answer}"])
+    create(m.path / "f", b"x")
+    assert read(m.path / "f") == b"x"
+    lines = trace.read_text().splitlines()
+    asked = [n for n, line in enumerate(lines)
+             if re.search(rf"prctl\((PR_SET_IO_FLUSHER|0x{PR_SET_IO_FLUSHER:x}\b.*), (1|0x1),", line)]
+    threads = [n for n, line in enumerate(lines) if "CLONE_THREAD" in line]
+    assert len(asked) == 1 and threads
+    assert not [n for n in threads if n < asked[0]]

@@ -4,12 +4,15 @@ was restarted between WRITE and COMMIT and has forgotten what it only had in mem
 
 import errno
 import os
+import select
 import signal
 
 import pytest
 
 from lab.child import Child
 from lab.procs import wait_for
+from lab.proxy import Hold, Proxy
+from support import MIB
 
 BLOCK = 4096
 AGAIN = r"the server restarted: writing \d+ ranges"
@@ -104,6 +107,37 @@ def test_written_again_when_told_to_end(mount, server):
         wait_for(lambda: not m.mounted, 15)
         assert (m.server_path / "f").read_bytes()[:BLOCK] == b"A" * BLOCK
         child.kill()
+
+
+@pytest.mark.parametrize("last", ["fsync", "close", "exit"])
+@pytest.mark.parametrize("proc, size", [("WRITE", BLOCK), ("WRITE", 3 * MIB), ("COMMIT", 3 * MIB)])
+def test_nothing_is_reported_before_its_answer(mount, server, proc, size, last):
+    """fsync, close, and the end of a process that did neither, wait for the very last answer."""
+    def body(child):
+        fd = os.open(m.path / "f", os.O_WRONLY | os.O_CREAT)
+        os.pwrite(fd, bytes(size), 0)
+        child.tell()
+        child.hear()
+        if last == "exit":
+            os._exit(0)
+        os.fsync(fd) if last == "fsync" else os.close(fd)
+        child.tell("done")
+
+    with Proxy(server) as proxy:
+        m = mount(nconnect=4, server=proxy)
+        held = proxy.on(proc, Hold())
+        with Child(body) as child:
+            child.hear()
+            child.tell()
+            held.wait()
+            assert not select.select([child.readable], [], [], 0.7)[0] and child.alive
+            held.end()
+            if last == "exit":
+                child.wait_end(10)
+            else:
+                assert child.hear() == "done"
+        m.umount()
+    assert (m.server_path / "f").stat().st_size == size
 
 
 def test_more_than_the_buffer(mount):
