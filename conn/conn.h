@@ -271,6 +271,11 @@ enum server_state pool_server_state(const struct pool *pool);
 /* pool_silent_since_ns - since when the server, not SERVER_UP, has been silent; 0 if it is up. */
 int64_t pool_silent_since_ns(const struct pool *pool);
 
+/* pool_n_losses - connections lost so far. A server cannot restart without our losing one first: what it
+ * said before may not hold after the number has moved. It moves before a lost connection's calls are
+ * sent again. Any thread. */
+uint64_t pool_n_losses(const struct pool *pool);
+
 /* One connection as status shows it. A snapshot; fields may be a few microseconds apart. */
 struct conn_info {
 	unsigned int id;

@@ -380,6 +380,7 @@ static void lose(struct connection *conn, int error, const char *reason, bool pa
 	}
 	atomic_store_explicit(&conn->load.error, error, memory_order_relaxed);
 	atomic_fetch_add_explicit(&conn->load.reconnects, 1, memory_order_relaxed);
+	pool_note_loss(conn->pool);
 	note_end(conn);
 	if (path_suspect)
 		conn->local_port = 0;

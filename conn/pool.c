@@ -421,6 +421,18 @@ void pool_close(struct pool *pool)
 	free(pool);
 }
 
+/* ---- losses ------------------------------------------------------------------------------ */
+
+void pool_note_loss(struct pool *pool)
+{
+	atomic_fetch_add_explicit(&pool->n_losses, 1, memory_order_release);
+}
+
+uint64_t pool_n_losses(const struct pool *pool)
+{
+	return atomic_load_explicit(&pool->n_losses, memory_order_acquire);
+}
+
 /* ---- for people -------------------------------------------------------------------------- */
 
 static uint64_t relaxed(const _Atomic(uint64_t) *counter)

@@ -23,6 +23,8 @@ void pool_conn_changed(struct pool *pool, struct connection *conn, enum conn_sta
 void pool_conn_addresses(struct pool *pool, struct connection *conn);
 /* pool_pull - bind queued calls to conn while it has room. */
 void pool_pull(struct pool *pool, struct connection *conn);
+/* pool_note_loss - a connection that was up is lost: before its calls are sent again. */
+void pool_note_loss(struct pool *pool);
 /* pool_reroute - the calls of a connection lost by error: sent again elsewhere, parked, or failed as
  * ambiguous. One whose reply seems to be what breaks connection after connection (EBADMSG) ends
  * with -EIO. Returns how many go on. Empties the list. */

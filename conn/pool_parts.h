@@ -41,6 +41,7 @@ struct pool {
 	_Atomic(unsigned int) n_up;
 	_Atomic(bool) suspicious;  /* an answer is overdue somewhere: idle connections are probed, too */
 
+	_Atomic(uint64_t) n_losses;
 	_Atomic(uint64_t) n_ambiguous, n_bad_replies, n_resent, n_repeated, n_handed_over;
 	_Atomic(bool) said_no_resvport;
 

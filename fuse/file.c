@@ -412,6 +412,13 @@ static bool wait_for_pending(struct request *request, uint64_t start, uint64_t e
 	return !wback_send(request->inode, &request->wait);
 }
 
+/* The server may have been restarted while it was asked, and have read from before what it forgot. */
+static bool is_doubtful(struct request *request)
+{
+	return request->op.read.unstable &&
+	       request->op.read.losses != pool_n_losses(request->fs->pool);
+}
+
 static bool is_all_to_read(struct request *request, const struct nfs3_read *result)
 {
 	return result->count == request->op.read.size || (result->eof && !request->op.read.extended);
@@ -444,6 +451,12 @@ static void read_done(struct request *request, int error)
 	if (result.attr.valid)
 		attr_apply(&fs->attr_policy, request->inode, &result.attr.attr, request->stamp,
 			   fs_now_ns());
+	if (is_doubtful(request) && !request_answered(request)) {
+		if (!wait_for_pending(request, request->op.read.offset,
+				      request->op.read.offset + size))
+			send_read(request);
+		return;
+	}
 	if (result.data && !request->op.read.got && is_all_to_read(request, &result)) {
 		reply_read(request, result.data, result.count); /* from where it was received */
 		return;
@@ -470,6 +483,8 @@ static void send_read(struct request *request)
 	request->op.read.asked = (uint32_t)min_size(left, request->fs->rsize);
 	request->op.read.extended = wback_is_pending(
 		request->inode, request->op.read.offset + request->op.read.got, UINT64_MAX);
+	request->op.read.unstable = wback_is_unstable(request->inode);
+	request->op.read.losses = pool_n_losses(request->fs->pool);
 	call->place = place_read;
 	call->key = request->inode->fileid;
 	error = nfs3_read_encode(call, &request->cred, inode_fh(request->inode),

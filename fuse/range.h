@@ -44,6 +44,7 @@ struct range {
 	bool unstable;                 /* some of it needs a COMMIT */
 	bool has_verf, mixed_verf;     /* mixed: taken in part by each of two server instances */
 	uint64_t verf;
+	uint64_t losses;               /* pool_n_losses() when its present pass began */
 	unsigned int n_rewrites;
 	struct request *request;       /* to answer when the server has taken it; NULL: was answered */
 	bool behind;                   /* write-behind: answer at once */

@@ -101,6 +101,8 @@ struct request {
 			uint8_t *buffer;   /* page-aligned; buffer_put() */
 			struct prefetch_block *from[2]; /* prefetch.c's; the second may be NULL */
 			bool extended; /* the file may be longer than the call sees: it was pending */
+			bool unstable; /* the server had data that it could forget when it was sent, */
+			uint64_t losses; /* and so many connections were lost by then */
 		} read;
 		struct {
 			size_t size;

@@ -182,6 +182,13 @@ void wback_committed(struct wback *wback, const struct wback_outcome *outcome, u
 
 /* ---- what handlers call ------------------------------------------------------------------ */
 
+/* What the server took before the last loss of a connection is in doubt: wback_lists.h. */
+static void lock_lists(struct wback *wback) ACQUIRE(wback->lock)
+{
+	mutex_lock(&wback->lock);
+	wback->lists.losses = pool_n_losses(wback->fs->pool);
+}
+
 bool wback_is_pending(struct inode *inode, uint64_t start, uint64_t end)
 {
 	struct wback *wback = wback_of(inode);
@@ -189,7 +196,7 @@ bool wback_is_pending(struct inode *inode, uint64_t start, uint64_t end)
 
 	if (!wback)
 		return false;
-	mutex_lock(&wback->lock);
+	lock_lists(wback);
 	pending = wback_lists_is_pending(&wback->lists, start, end);
 	mutex_unlock(&wback->lock);
 	return pending;
@@ -202,11 +209,25 @@ bool wback_pending(struct inode *inode, struct wback_pending *ret_pending)
 	*ret_pending = (struct wback_pending){ .end = 0 };
 	if (!wback)
 		return false;
-	mutex_lock(&wback->lock);
+	lock_lists(wback);
 	ret_pending->end = wback_lists_pending_end(&wback->lists);
 	ret_pending->mtime = wback->written_at;
 	mutex_unlock(&wback->lock);
 	return ret_pending->end > 0;
+}
+
+bool wback_is_unstable(struct inode *inode)
+{
+	struct wback *wback = wback_of(inode);
+	bool unstable;
+
+	if (!wback)
+		return false;
+	mutex_lock(&wback->lock);
+	unstable = !TAILQ_EMPTY(&wback->lists.writing) || !TAILQ_EMPTY(&wback->lists.unstable) ||
+		   !TAILQ_EMPTY(&wback->lists.committing);
+	mutex_unlock(&wback->lock);
+	return unstable;
 }
 
 typedef bool add_wait(struct wback_lists *lists, struct wback_wait *wait);
@@ -221,7 +242,7 @@ static bool wait_for(struct inode *inode, struct wback_wait *wait, add_wait *add
 		return true;
 	fs = wback->fs;
 	inode_ref(inode); /* the waiter, and his hold on it, may be gone before wback_advance() returns */
-	mutex_lock(&wback->lock);
+	lock_lists(wback);
 	waits = add(&wback->lists, wait);
 	mutex_unlock(&wback->lock);
 	if (waits)

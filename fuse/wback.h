@@ -9,7 +9,8 @@
  * Ranges that overlap are never in flight together, and go in the order of their write(2). Memory is
  * bounded by wbuf= for the mount.
  *
- * Pending is what was answered and the server has not taken. What the kernel is told of a file
+ * Pending is what was answered and the server has not taken, or may have forgotten, as a connection was lost
+ * since (wback_lists.h, doubt). What the kernel is told of a file
  * includes it: who tells attributes looks for it first, and at the attributes then (request.c). What
  * needs the server's own view (GETATTR, READ of such a piece) has it sent and waits until it is taken;
  * what changes the file otherwise (SETATTR) waits until it is stable.
@@ -69,6 +70,8 @@ struct wback_pending {
 /* wback_pending - true if anything is pending. wback_is_pending - in [start, end)? */
 bool wback_pending(struct inode *inode, struct wback_pending *ret_pending);
 bool wback_is_pending(struct inode *inode, uint64_t start, uint64_t end);
+/* wback_is_unstable - has the server anything of it that it might forget? */
+bool wback_is_unstable(struct inode *inode);
 /* wback_send - wait->done() when what is pending now has been taken, or at wait->until_ns, or it cannot
  * be. Otherwise as wback_flush(). */
 bool wback_send(struct inode *inode, struct wback_wait *wait);

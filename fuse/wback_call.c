@@ -195,6 +195,8 @@ void wback_send_write(struct wback *wback, struct range *range)
 	}
 	wcall->call.deadline_ns = range_is_ours(range) ? own_deadline_ns(wback) :
 							 range->request->deadline_ns;
+	if (!range->done)
+		range->losses = pool_n_losses(wback->fs->pool);
 	attr_change_begin(wback->inode);
 	submit(wcall);
 }

@@ -166,6 +166,7 @@ static uint64_t look(struct wback *wback, struct wback_todo *todo)
 	mutex_lock(&wback->lock);
 	if (wback_is_closing(fs))
 		wback->lists.quarantine.n = 0;
+	wback->lists.losses = pool_n_losses(fs->pool);
 	wback_lists_look(&wback->lists, &view, todo);
 	lost = wback_bytes_of(&todo->lost);
 	charge = wback_free_ranges(&todo->lost);

@@ -2,11 +2,12 @@
 /* wback_lists - see wback_lists.h. */
 #include "wback_lists.h"
 
+#include "../conn/util.h"
 #include "request.h"
 
 void wback_lists_init(struct wback_lists *lists)
 {
-	*lists = (struct wback_lists){ .next_seq = 0 };
+	*lists = (struct wback_lists){ .oldest_losses = UINT64_MAX };
 	TAILQ_INIT(&lists->waiting);
 	TAILQ_INIT(&lists->writing);
 	TAILQ_INIT(&lists->unstable);
@@ -49,14 +50,46 @@ static bool is_waiting_before(const struct wback_lists *lists, uint64_t seq)
 	return false;
 }
 
-static bool is_taken_before(const struct wback_lists *lists, uint64_t seq)
+static bool has_doubts(const struct wback_lists *lists)
+{
+	return lists->oldest_losses < lists->losses;
+}
+
+static bool is_doubtful(const struct wback_lists *lists, const struct range *range)
+{
+	return range->losses < lists->losses;
+}
+
+static bool any_doubtful_before(const struct wback_lists *lists, const struct range_list *list,
+				uint64_t seq)
+{
+	const struct range *range;
+
+	TAILQ_FOREACH(range, list, link)
+		if (range->seq < seq && is_doubtful(lists, range))
+			return true;
+	return false;
+}
+
+static bool is_in_doubt_before(const struct wback_lists *lists, uint64_t seq)
+{
+	return has_doubts(lists) && (any_doubtful_before(lists, &lists->unstable, seq) ||
+				     any_doubtful_before(lists, &lists->committing, seq));
+}
+
+static bool is_given_before(const struct wback_lists *lists, uint64_t seq)
 {
 	return !is_waiting_before(lists, seq) && !range_any_before(&lists->writing, seq);
 }
 
+static bool is_taken_before(const struct wback_lists *lists, uint64_t seq)
+{
+	return is_given_before(lists, seq) && !is_in_doubt_before(lists, seq);
+}
+
 static bool is_stable_before(const struct wback_lists *lists, uint64_t seq)
 {
-	return is_taken_before(lists, seq) && !range_any_before(&lists->unstable, seq) &&
+	return is_given_before(lists, seq) && !range_any_before(&lists->unstable, seq) &&
 	       !range_any_before(&lists->committing, seq);
 }
 
@@ -76,16 +109,26 @@ static bool is_closed(const struct wback_lists *lists, const struct range *range
 	       quarantine_overlaps(&lists->quarantine, range->offset, end);
 }
 
+static void note_losses(struct wback_lists *lists, const struct range *range)
+{
+	if (range->losses < lists->oldest_losses)
+		lists->oldest_losses = range->losses;
+}
+
 static void recount(struct wback_lists *lists)
 {
 	const struct range *range;
 
 	lists->n_unstable = 0;
 	lists->unstable_bytes = 0;
+	lists->oldest_losses = UINT64_MAX;
 	TAILQ_FOREACH(range, &lists->unstable, link) {
 		lists->n_unstable++;
 		lists->unstable_bytes += range->len;
+		note_losses(lists, range);
 	}
+	TAILQ_FOREACH(range, &lists->committing, link)
+		note_losses(lists, range);
 }
 
 /* ---- the waiting list -------------------------------------------------------------------- */
@@ -173,8 +216,36 @@ bool wback_lists_wait_sent(struct wback_lists *lists, struct wback_wait *wait)
 	if (is_taken_before(lists, wait->seq))
 		return false;
 	TAILQ_INSERT_TAIL(&lists->sends, wait, link);
-	wback_lists_hurry(lists);
+	if (is_in_doubt_before(lists, wait->seq))
+		wback_lists_want(lists);
+	else
+		wback_lists_hurry(lists);
 	return true;
+}
+
+/* Of what the server has taken, what it may not have any more; the last byte's end of it. */
+static uint64_t doubtful_end(const struct wback_lists *lists, const struct range_list *list,
+			     uint64_t start, uint64_t end)
+{
+	const struct range *range;
+	uint64_t last = 0;
+
+	TAILQ_FOREACH(range, list, link)
+		if (is_doubtful(lists, range) && range->offset < end && start < range_end(range) &&
+		    range_end(range) > last)
+			last = range_end(range);
+	return last;
+}
+
+static uint64_t doubt_end(const struct wback_lists *lists, uint64_t start, uint64_t end)
+{
+	uint64_t unstable, committing;
+
+	if (!has_doubts(lists))
+		return 0;
+	unstable = doubtful_end(lists, &lists->unstable, start, end);
+	committing = doubtful_end(lists, &lists->committing, start, end);
+	return unstable > committing ? unstable : committing;
 }
 
 static bool is_pending(const struct range_list *list, uint64_t start, uint64_t end)
@@ -189,7 +260,8 @@ static bool is_pending(const struct range_list *list, uint64_t start, uint64_t e
 
 bool wback_lists_is_pending(const struct wback_lists *lists, uint64_t start, uint64_t end)
 {
-	return is_pending(&lists->waiting, start, end) || is_pending(&lists->writing, start, end);
+	return is_pending(&lists->waiting, start, end) || is_pending(&lists->writing, start, end) ||
+	       doubt_end(lists, start, end) > 0;
 }
 
 static uint64_t end_of(const struct range_list *list)
@@ -205,9 +277,15 @@ static uint64_t end_of(const struct range_list *list)
 
 uint64_t wback_lists_pending_end(const struct wback_lists *lists)
 {
-	uint64_t waiting = end_of(&lists->waiting), writing = end_of(&lists->writing);
+	uint64_t ends[] = {
+		end_of(&lists->waiting), end_of(&lists->writing), doubt_end(lists, 0, UINT64_MAX)
+	};
+	uint64_t last = 0;
 
-	return waiting > writing ? waiting : writing;
+	for (unsigned int i = 0; i < ARRAY_SIZE(ends); i++)
+		if (ends[i] > last)
+			last = ends[i];
+	return last;
 }
 
 /* ---- what calls have brought ------------------------------------------------------------- */
@@ -270,6 +348,7 @@ unsigned int wback_lists_committed(struct wback_lists *lists, uint64_t verf,
 			n_again++;
 		}
 	}
+	recount(lists);
 	if (n_again)
 		wback_lists_want(lists);
 	return n_again;
@@ -293,6 +372,7 @@ void wback_lists_commit_refused(struct wback_lists *lists, int error, struct ran
 {
 	lists->commit_in_flight = false;
 	TAILQ_CONCAT(freed, &lists->committing, link);
+	recount(lists);
 	fail_waits(lists, error);
 }
 

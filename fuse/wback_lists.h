@@ -12,6 +12,9 @@
  * more has come, when somebody waits for it, when it is a second old, or when there is too much of it. Is it all there is
  * of the file, and somebody waits until it is stable, one WRITE makes it so (FILE_SYNC).
  *
+ * Doubt. The server took a range, and then a connection was lost: it may have been restarted. Until a
+ * COMMIT has shown that it was not, or the range was written again, it counts as not taken.
+ *
  * Trouble. When a COMMIT or the WRITE of a range of ours gets no answer, the data is held, and it is
  * tried again: not before retry_at_ns, and not while the server is known to be down. Whoever waits
  * is told at each failure. Without any answer for hold_ns since the first attempt, it is lost.
@@ -37,6 +40,8 @@ struct wback_lists {
 	struct range_list waiting, writing, unstable, committing; /* waiting: by seq */
 	unsigned int n_waiting, n_unstable, n_ours;  /* n_ours: in writing */
 	uint64_t unstable_bytes;
+	uint64_t losses;                  /* pool_n_losses(), as the owner last knew */
+	uint64_t oldest_losses;           /* the smallest of unstable and committing ones; UINT64_MAX */
 	uint64_t urgent_seq;              /* ranges before it are to be sent; 0: none */
 	bool commit_in_flight;
 	uint64_t wanted_seq;              /* ranges before it are to be committed unasked; 0: none */
@@ -99,7 +104,8 @@ void wback_lists_hurry(struct wback_lists *lists);
 void wback_lists_want(struct wback_lists *lists);
 
 /* wback_lists_pending_end - where the last byte of ours is that the server has not taken; 0: it has all.
- * wback_lists_is_pending - any in [start, end)? */
+ * wback_lists_is_pending - any in [start, end)? In doubt it has not: what it took before a connection was
+ * lost, and has not committed, it may have forgotten. */
 uint64_t wback_lists_pending_end(const struct wback_lists *lists);
 bool wback_lists_is_pending(const struct wback_lists *lists, uint64_t start, uint64_t end);
 

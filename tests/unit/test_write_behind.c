@@ -339,6 +339,43 @@ static void test_pending(void)
 	end();
 }
 
+/* A connection is lost: what the server has taken counts as pending until a COMMIT has been answered; what
+ * it takes from then on does not. */
+static void test_doubt(void)
+{
+	struct wback_wait wait = { .until_ns = INT64_MAX };
+	struct range_list freed = TAILQ_HEAD_INITIALIZER(freed);
+	struct range *first, *second;
+
+	begin();
+	add(0, 1000);
+	wback_lists_hurry(&lists);
+	assert(look() == 1);
+	first = STAILQ_FIRST(&todo.send);
+	take(first);
+	lists.losses = 1;
+	add(5000, 1000);
+	wback_lists_hurry(&lists);
+	assert(look() == 1);
+	second = STAILQ_FIRST(&todo.send);
+	second->losses = 1;
+	take(second);
+	assert(wback_lists_is_pending(&lists, 0, 10) && !wback_lists_is_pending(&lists, 5000, 6000));
+	assert(wback_lists_pending_end(&lists) == 1000);
+	assert(wback_lists_wait_sent(&lists, &wait));
+	look();
+	assert(todo.commit && TAILQ_EMPTY(&todo.satisfied));
+	assert(wback_lists_is_pending(&lists, 999, 1001)); /* committing */
+	first->verf = second->verf = 7;
+	assert(wback_lists_committed(&lists, 7, &freed) == 0);
+	assert(!wback_lists_is_pending(&lists, 0, UINT64_MAX) && wback_lists_pending_end(&lists) == 0);
+	look();
+	assert(TAILQ_FIRST(&todo.satisfied) == &wait);
+	range_free(first);
+	range_free(second);
+	end();
+}
+
 /* Held data goes in among the newer, in the order of write(2). */
 static void test_held_is_older(void)
 {
@@ -388,6 +425,7 @@ int main(void)
 	test_sends();
 	test_sends_fail();
 	test_pending();
+	test_doubt();
 	test_held_is_older();
 	test_commit_bytes();
 	return 0;
