@@ -547,6 +547,13 @@ static void take_waits(struct wback_lists *lists, struct wback_todo *todo)
 	}
 }
 
+/* So much that it must not wait for a WRITE that takes its time. */
+static bool is_much(const struct wback_lists *lists, const struct wback_view *view)
+{
+	return lists->n_unstable > WBACK_RANGES_MAX ||
+	       (view->commit_bytes && lists->unstable_bytes >= view->commit_bytes);
+}
+
 /* Now? For whom it is done, only once all he wrote has been taken by the server. */
 static bool should_commit(const struct wback_lists *lists, const struct wback_view *view)
 {
@@ -555,12 +562,11 @@ static bool should_commit(const struct wback_lists *lists, const struct wback_vi
 
 	if (lists->commit_in_flight || TAILQ_EMPTY(&lists->unstable) || !may_retry(lists, view))
 		return false;
-	if (range_any_before(&lists->unstable, seq))
-		return !is_waiting_before(lists, seq) && !range_any_before(&lists->writing, seq);
-	if (view->memory_short && TAILQ_EMPTY(&lists->writing))
+	if (is_much(lists, view))
 		return true;
-	return lists->n_unstable > WBACK_RANGES_MAX ||
-	       (view->commit_bytes && lists->unstable_bytes >= view->commit_bytes);
+	if (range_any_before(&lists->unstable, seq))
+		return is_given_before(lists, seq);
+	return view->memory_short && TAILQ_EMPTY(&lists->writing);
 }
 
 static void take_commit(struct wback_lists *lists, const struct wback_view *view,

@@ -3,9 +3,11 @@
 program (fusenfs) that returns {metric: number}; what it needs of the network is in GROUPS there."""
 
 import random
+import time
 from itertools import product
 
-from field import default_mib, supports
+from field import PAYLOAD, default_mib, supports
+from lab.procs import wait_for
 
 NCONNECTS = (1, 2, 4, 8, 16)
 STRIPES = {"": "adaptive", "stripe=rr": "rr"}
@@ -57,6 +59,30 @@ def one_stream(site, program, args, direction, nconnect, options, layout):
             "speedup": mb_per_s / site.goodput([0]), "s_per_gb": cpu_s / result["all_bytes"] * 1e9,
             "peak_mib": peak_mib, "over_mib": peak_mib - allowed_mib(program),
             **{f"link{i}_mb": mb for i, mb in enumerate(carried)}}
+
+
+def blackhole(site, program, args):
+    """One connection on each link, and one of them becomes a black hole. Once that is detected: what the
+    links of the others carry, of what they can."""
+    found = {}
+    n_links = len(site.net.rates)
+    others = range(n_links - 1)
+    for direction, (op, name, way) in DIRECTIONS.items():
+        with site.mount(program, n_links, "detect=2", list(range(n_links))) as client:
+            lost = next(port for port, link in site.net.pins.items() if link == n_links - 1)
+            with client.load_meanwhile(op, name, "--size", "1M", "--bytes", f"{site.disk.mib}M"):
+                time.sleep(1)
+                with site.net.black_hole(lost):
+                    dark = time.monotonic()
+                    wait_for(lambda: lost not in client.ports(), 10, "the black hole to be detected")
+                    found[f"{direction}.detected_s"] = time.monotonic() - dark
+                    time.sleep(1)  # what was lost is asked for again, and a reader waits for it
+                    began, before = time.monotonic(), site.net.counters()
+                    time.sleep(args.seconds)
+                    after, seconds = site.net.counters(), time.monotonic() - began
+        carried = sum(getattr(after[i], way) - getattr(before[i], way) for i in others) / 1e6
+        found[f"{direction}.share"] = carried * PAYLOAD / seconds / site.goodput(others)
+    return found
 
 
 def allowed_mib(program):

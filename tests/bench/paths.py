@@ -10,6 +10,7 @@ other. --only names groups:
     curve      one reader; one writer with fsync; four links of 200 Mbit/s, chosen by an L4 hash of
                one address pair; nconnect 1 to 16, next to `stripe=rr` over the same links
     unequal    the same with links of 200, 100, 50 and 20 Mbit/s, one connection on each
+    blackhole  one of eight connections, each on a link of 20 Mbit/s, becomes a black hole
     metadata   GETATTR while a stream fills four links
     delay      a cold file read over a link with 1, 10, 50 ms of round trip
     data       read, write, small writes: rates, CPU time, memory; one link without a limit
@@ -55,6 +56,8 @@ GROUPS = {
                    table.curve_rows(groups_links.NCONNECTS), FOUR),
     "unequal": Group("One stream over links of 200, 100, 50, 20 Mbit/s, one connection each",
                      groups_links.unequal, table.unequal_rows(), (200, 100, 50, 20)),
+    "blackhole": Group("One stream over eight links of 20 Mbit/s, after one has become a black hole",
+                       groups_links.blackhole, table.blackhole_rows(), (20,) * 8),
     "metadata": Group("GETATTR while a stream fills four links of 200 Mbit/s, nconnect=8",
                       groups_links.metadata, table.metadata_rows(), FOUR),
     **{f"delay{ms}": Group(f"Round trip of {ms} ms, no limit, nconnect=8", groups_host.delay,

@@ -48,6 +48,13 @@ def unequal_rows():
     return rows
 
 
+def blackhole_rows():
+    return [row for direction in ("read", "write") for row in (
+        Row(f"{direction}.share", f"{direction}: the other seven, of what they can", "{:.2f}", ">= 0.875",
+            at_least(.875)),
+        Row(f"{direction}.detected_s", "    detected after (detect=2)", "{:.1f} s"))]
+
+
 def metadata_rows():
     rows = [Row("idle.p99_us", "idle: p99", "{:.0f} us"),
             Row("idle.bare_p99_us", "    bare client", "{:.0f} us")]

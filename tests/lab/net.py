@@ -96,6 +96,19 @@ class Net:
             self._pin("delete", port, link)
         self.pins.clear()
 
+    @contextlib.contextmanager
+    def black_hole(self, port):
+        """What a connection from this port of the client sends, or is sent, vanishes, until the block ends."""
+        nft = [*self.enter(self.client), "nft"]
+        run(*nft, "add table inet hole")
+        try:
+            for hook, end in (("output", "sport"), ("input", "dport")):
+                run(*nft, f"add chain inet hole {hook} {{ type filter hook {hook} priority 0; }}")
+                run(*nft, f"add rule inet hole {hook} tcp {end} {port} drop")
+            yield
+        finally:
+            run(*nft, "delete table inet hole")
+
     def _pin(self, verb, port, link):
         for host, end in ((self.client, "sport"), (self.server, "dport")):
             self._ip(host, "rule", verb, "ipproto", "tcp", end, port, "table", FIRST_TABLE + link)

@@ -376,6 +376,29 @@ static void test_doubt(void)
 	end();
 }
 
+/* A WRITE that takes its time, and all of it is wanted: what the others have brought is committed all the
+ * same when it is much, or memory would not come free. */
+static void test_much_is_committed(void)
+{
+	struct wback_view view = { .now_ns = NOW, .hold_ns = 300, .commit_bytes = 1000 };
+	struct range *slow;
+
+	begin();
+	add(0, 1000);
+	add(1000, 500);
+	add(2000, 500);
+	wback_lists_want(&lists);
+	assert(look_at(view) == 3);
+	slow = STAILQ_FIRST(&todo.send);
+	take(STAILQ_NEXT(slow, send_link));
+	look_at(view);
+	assert(!todo.commit);
+	take(TAILQ_LAST(&lists.writing, range_list));
+	look_at(view);
+	assert(todo.commit && TAILQ_FIRST(&lists.writing) == slow);
+	end();
+}
+
 /* Held data goes in among the newer, in the order of write(2). */
 static void test_held_is_older(void)
 {
@@ -426,6 +449,7 @@ int main(void)
 	test_sends_fail();
 	test_pending();
 	test_doubt();
+	test_much_is_committed();
 	test_held_is_older();
 	test_commit_bytes();
 	return 0;
