@@ -216,10 +216,7 @@ bool wback_lists_wait_sent(struct wback_lists *lists, struct wback_wait *wait)
 	if (is_taken_before(lists, wait->seq))
 		return false;
 	TAILQ_INSERT_TAIL(&lists->sends, wait, link);
-	if (is_in_doubt_before(lists, wait->seq))
-		wback_lists_want(lists);
-	else
-		wback_lists_hurry(lists);
+	wback_lists_hurry(lists);
 	return true;
 }
 
@@ -516,6 +513,15 @@ static void take_sendable(struct wback_lists *lists, const struct wback_view *vi
 	}
 }
 
+/* For who waits until the server has it, only a COMMIT ends a doubt, also one that came while he waited. */
+static void want_certainty(struct wback_lists *lists)
+{
+	const struct wback_wait *last = TAILQ_LAST(&lists->sends, wback_wait_list);
+
+	if (last && is_in_doubt_before(lists, last->seq))
+		wback_lists_want(lists);
+}
+
 static void take_sends(struct wback_lists *lists, const struct wback_view *view,
 		       struct wback_todo *todo)
 {
@@ -589,6 +595,7 @@ void wback_lists_look(struct wback_lists *lists, const struct wback_view *view,
 		lists->trouble_since_ns = 0;
 	if (lists->trouble_since_ns && view->now_ns - lists->trouble_since_ns >= view->hold_ns)
 		wback_lists_give_up(lists, &todo->lost);
+	want_certainty(lists);
 	take_sendable(lists, view, todo);
 	take_waits(lists, todo);
 	take_sends(lists, view, todo);

@@ -376,6 +376,26 @@ static void test_doubt(void)
 	end();
 }
 
+/* The same when the connection is lost while somebody waits for the server to have it. */
+static void test_doubt_while_waiting(void)
+{
+	struct wback_wait wait = { .until_ns = INT64_MAX };
+
+	begin();
+	add(0, 1000);
+	wback_lists_hurry(&lists);
+	assert(look() == 1);
+	take(STAILQ_FIRST(&todo.send));
+	add(5000, 1000);
+	assert(wback_lists_wait_sent(&lists, &wait) && look() == 1);
+	lists.losses = 1;
+	STAILQ_FIRST(&todo.send)->losses = 1;
+	take(STAILQ_FIRST(&todo.send));
+	look();
+	assert(todo.commit && TAILQ_EMPTY(&todo.satisfied));
+	end();
+}
+
 /* A WRITE that takes its time, and all of it is wanted: what the others have brought is committed all the
  * same when it is much, or memory would not come free. */
 static void test_much_is_committed(void)
@@ -449,6 +469,7 @@ int main(void)
 	test_sends_fail();
 	test_pending();
 	test_doubt();
+	test_doubt_while_waiting();
 	test_much_is_committed();
 	test_held_is_older();
 	test_commit_bytes();
