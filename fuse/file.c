@@ -103,8 +103,7 @@ static uint32_t wanted_access(int flags)
 static bool is_granted(int flags, uint32_t granted)
 {
 	uint32_t write = NFS3_ACCESS_MODIFY | NFS3_ACCESS_EXTEND;
-	uint32_t read = flags & FMODE_EXEC ? NFS3_ACCESS_READ | NFS3_ACCESS_EXECUTE :
-					     NFS3_ACCESS_READ;
+	uint32_t read = flags & FMODE_EXEC ? NFS3_ACCESS_EXECUTE : NFS3_ACCESS_READ;
 
 	if ((flags & O_ACCMODE) != O_WRONLY && !(granted & read))
 		return false;

@@ -2,7 +2,9 @@
 
 The whole run lives in a network namespace of its own (FUSENFS_TEST_NETWORK=host: in the caller's),
 below one directory in /var/tmp. The program under test is $FUSENFS, or build/fusenfs. Tests see it
-only through the kernel, the network and its log."""
+only through the kernel, the network and its log. $FUSENFS_TEST_OPTIONS goes before the options of every
+mount: tests/posix and test_attrs.py say the same with noac, lookupcache=none, perm=server, sync, lock,
+rsize=4096, max_threads=1 and others."""
 
 import itertools
 import os
@@ -145,6 +147,7 @@ class MountFactory:
         server, path = server or self.server, self._mountpoint(user)
         words = [f"nconnect={nconnect}"] if nconnect else []
         words += [f"port={server.nfs_port}", f"mountport={server.mnt_port}"] if ports else []
+        words += [word for word in [os.environ.get("FUSENFS_TEST_OPTIONS")] if word]
         source = f"{host or server.connect_host}:{export or server.exports[0].path}"
         argv = [*self._prefix(user, netns), *through, self.program, "-f",
                 "-o", ",".join(words + [options] * bool(options)), source, str(path)]
