@@ -223,6 +223,48 @@ static bool is_settled(struct request *request)
 	return wback_flush(request->inode, &request->wait);
 }
 
+/* By the mode bits, which is what most servers go by. The kernel asks only where it does not check
+ * them itself. 0 or -EACCES. */
+static int known_access(const struct cred *cred, const struct attr *attr, int mask)
+{
+	mode_t granted = attr->mode;
+	bool in_group = cred->gid == attr->gid;
+
+	if (cred->uid == 0)
+		return mask & X_OK && !S_ISDIR(granted) && !(granted & 0111) ? -EACCES : 0;
+	for (uint32_t i = 0; i < cred->n_gids; i++)
+		in_group |= cred->gids[i] == attr->gid;
+	if (cred->uid == attr->uid)
+		granted >>= 6;
+	else if (in_group)
+		granted >>= 3;
+	return (mode_t)mask & ~granted & 7 ? -EACCES : 0;
+}
+
+static void begin_setattr(struct request *request)
+{
+	if (is_settled(request))
+		send_setattr(request);
+}
+
+/* A server lets an owner truncate a file that he may not write, as he may have it open; truncate(2) does
+ * not. Where the kernel does not check, we do; any other reason is the server's to tell. */
+static void truncate_checked(struct request *request, int error)
+{
+	struct nfs3_access access = { 0 };
+	struct attr attr;
+
+	if (!error)
+		error = request_decoded(request, nfs3_access_decode(&request->call, &access));
+	if (!error && !(access.granted & NFS3_ACCESS_MODIFY) &&
+	    attr_get(request->inode, fs_now_ns(), &attr) >= 0)
+		error = known_access(&request->cred, &attr, W_OK);
+	if (error)
+		request_reply_err(request, error);
+	else
+		begin_setattr(request);
+}
+
 void attr_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int valid,
 		  struct fuse_file_info *fi)
 {
@@ -241,8 +283,13 @@ void attr_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int valid,
 	if (set->set & SET_SIZE)
 		attr_drop_privs(request->inode, &request->cred, set);
 	request_track(request);
-	if (is_settled(request))
-		send_setattr(request);
+	if (set->set & SET_SIZE && !fi && !request->fs->options->default_permissions)
+		request_send(request,
+			     nfs3_access_encode(request_call(request), &request->cred,
+						inode_fh(request->inode), NFS3_ACCESS_MODIFY),
+			     truncate_checked);
+	else
+		begin_setattr(request);
 }
 
 /* ---- ACCESS ------------------------------------------------------------------------------ */
@@ -260,24 +307,6 @@ static uint32_t wanted_access(const struct inode *inode, int mask)
 	if (mask & X_OK)
 		wanted |= is_dir ? NFS3_ACCESS_LOOKUP : NFS3_ACCESS_EXECUTE;
 	return wanted;
-}
-
-/* By the mode bits, which is what most servers go by. The kernel asks only where it does not check
- * them itself. 0 or -EACCES. */
-static int known_access(const struct cred *cred, const struct attr *attr, int mask)
-{
-	mode_t granted = attr->mode;
-	bool in_group = cred->gid == attr->gid;
-
-	if (cred->uid == 0)
-		return mask & X_OK && !S_ISDIR(granted) && !(granted & 0111) ? -EACCES : 0;
-	for (uint32_t i = 0; i < cred->n_gids; i++)
-		in_group |= cred->gids[i] == attr->gid;
-	if (cred->uid == attr->uid)
-		granted >>= 6;
-	else if (in_group)
-		granted >>= 3;
-	return (mode_t)mask & ~granted & 7 ? -EACCES : 0;
 }
 
 static void access_done(struct request *request, int error)
