@@ -115,7 +115,7 @@ class Child:
     def _run(self, func, args, uid):
         """In the child; never returns."""
         try:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
+            for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
                 signal.signal(number, signal.SIG_DFL)
             faulthandler.disable()  # pytest's; what ends a child is for the test to judge
             die_with_parent()
