@@ -140,14 +140,19 @@ int find_connections(struct find *find)
 
 /* ---- the export -------------------------------------------------------------------------- */
 
+/* Of any connection that there is: all are bound in the same way. */
 static uint16_t local_port(const struct find *find)
 {
 	const struct sockaddr_in *sa;
 	struct conn_info info;
+	uint16_t port = 0;
 
-	pool_conn_info(find->fs->pool, 0, &info);
-	sa = (const struct sockaddr_in *)(const void *)&info.local; /* same place in both families */
-	return ntohs(sa->sin_port);
+	for (unsigned int i = 0; i < find->options->nconnect && !port; i++) {
+		pool_conn_info(find->fs->pool, i, &info);
+		sa = (const struct sockaddr_in *)(const void *)&info.local; /* in both families */
+		port = ntohs(sa->sin_port);
+	}
+	return port;
 }
 
 static int root_failed(struct find *find, const char *procedure, int error)
