@@ -18,7 +18,7 @@
 /* Two: one may break, and a lock call of an owner waits for his last one anyway. */
 enum { N_CONNECTIONS = 2 };
 
-static const int64_t FIND_NS = 5 * NS_PER_S;
+static const int64_t FIND_NS = 2 * NS_PER_S; /* the mount command waits for it */
 
 /* ---- the pool ---------------------------------------------------------------------------- */
 
@@ -126,10 +126,12 @@ bool locks_server_answers(const struct locks *locks)
 	return pool_server_state(locks->pool) == SERVER_UP;
 }
 
-static void tell_absent(const struct locks *locks, int error)
+static void tell_absent(struct locks *locks, int error)
 {
 	const char *host = locks->fs->options->source.host;
 
+	if (atomic_exchange(&locks->absent, true))
+		return;
 	if (error)
 		log_warn(MSG_NO_LOCKS, "the portmapper of %s cannot be asked for its lock manager (%s): locks fail "
 			 "with ENOLCK; -o nolock keeps them on this host", host, strerrordesc_np(-error));
@@ -146,7 +148,8 @@ static bool is_connected(const struct locks *locks)
 	return info.n_up > 0;
 }
 
-/* One that was there comes back; one that never was is not looked for again. */
+/* One that was there comes back, and a portmapper that is silent may speak; what is not registered is not
+ * looked for again. */
 bool locks_found(struct locks *locks, const struct mount_query *query, const struct pool_addr *server)
 {
 	struct pool_addr addr = *server;
@@ -163,13 +166,12 @@ bool locks_found(struct locks *locks, const struct mount_query *query, const str
 		sa->sin_port = htons(port);
 		pool_set_addresses(locks->pool, &addr, 1);
 		locks->was_found = true;
+		atomic_store(&locks->absent, false);
 		return true;
 	}
-	if (locks->was_found)
-		return false;
-	atomic_store(&locks->absent, true);
-	tell_absent(locks, error);
-	return true;
+	if (!locks->was_found)
+		tell_absent(locks, error);
+	return !error && !locks->was_found;
 }
 
 /* ---- operations come in ------------------------------------------------------------------ */

@@ -43,7 +43,7 @@
 
 static const int64_t LOCKS_BACK_NS = 1 * NS_PER_S;
 static const int64_t RETRY_NS = 2 * NS_PER_S;
-enum { LOCKS_AGAIN_MS = 1000 };
+enum { LOCKS_AGAIN_MS = 2000 };
 
 struct mount {
 	const struct options *options;
@@ -357,7 +357,7 @@ static void wait_for_stop(struct mount *mount)
 		{ .fd = mount->root_stale_fd, .events = POLLIN },
 		{ .fd = locks_lost_fd(mount->fs.locks), .events = POLLIN },
 	};
-	bool locks_wanted = false;
+	bool locks_wanted = mount->fs.locks && locks_are_absent(mount->fs.locks);
 	eventfd_t count;
 
 	for (;;) {

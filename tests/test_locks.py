@@ -512,3 +512,22 @@ def test_no_lock_manager(mount, workdir):
         with Process(host.path / "f") as process:
             assert process.lock() == errno.ENOLCK
             assert process.do("flock", fcntl.LOCK_SH) == errno.ENOLCK
+
+
+def test_portmapper_speaks_later(mount, workdir):
+    """It is silent while the export is mounted, which takes no longer than 2 s for that."""
+    directory = workdir / "exports" / "later"
+    directory.mkdir(exist_ok=True)
+    with FarServer([Export(directory)], WAYS["silent"], 73, portmap=True, locks=True) as far:
+        far.nft("add chain inet far input { type filter hook input priority 0; }")
+        for protocol in ("tcp", "udp"):
+            far.nft(f"add rule inet far input {protocol} dport 111 drop")
+        began = time.monotonic()
+        host = mount(options=LOCK, server=far)
+        assert time.monotonic() - began < 5
+        host.expect_log("locks-unavailable")
+        (host.path / "f").write_bytes(b"")
+        with Process(host.path / "f") as process:
+            assert process.lock() == errno.ENOLCK
+            far.let_pass()
+            wait_for(lambda: process.lock() is None, 10)
