@@ -651,7 +651,7 @@ def test_memory_bound(mount, proxy, wbuf):
     arrives."""
     m = mount(nconnect=4, server=proxy, options=f"wbuf={wbuf}M")
     proxy.on("WRITE", Delay(0.05, on="call"))
-    data = pattern(wbuf * 2 * MIB + 4 * MIB)
+    data = pattern((wbuf + 32) * MIB)  # four times what may be held
 
     def writer(i, child):
         with opened(m.path / f"f{i}", WRONLY | CREAT) as fd:
