@@ -224,31 +224,37 @@ def test_connections_are_listed(server, nfs):
     assert server.nfs_port in ports
 
 
+def repeated_mkdir(server, proxy, name):
+    """MKDIR is executed and its connection cut; the status of the same bytes from the same port."""
+    cred = rpc.u32(1) + rpc.opaque(bytes(20)) + bytes(8)
+    record = (struct.pack(">6I", 4711, 0, 2, *rpc.NFS, 9) + cred
+              + rpc.opaque(server.mnt(server.rw)) + rpc.opaque(name) + rpc.sattr(mode=0o755))
+    cut = proxy.on("MKDIR", Cut("executed"), times=1)
+    with socket.socket() as first:
+        first.connect((proxy.host, proxy.nfs_port))
+        port = first.getsockname()[1]
+        first.sendall(framed(record))
+        with pytest.raises(ConnectionResetError):
+            first.recv(1)
+    assert cut.hits == 1 and (server.rw / name).is_dir()
+    with socket.socket() as second:
+        second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        second.bind(("127.0.0.1", port))
+        second.connect((proxy.host, proxy.nfs_port))
+        second.settimeout(20)
+        second.sendall(framed(record))
+        return rpc.Reader(second.recv(65536)[28:]).u32()
+
+
 @pytest.mark.parametrize("same_port", [True, False])
 def test_reply_cache_behind_the_proxy(server, same_port):
     """A call that is repeated, byte by byte and from the same port, after its connection broke: the
-    server knows it, unless the proxy calls from another port each time."""
-    root = server.mnt(server.rw)
-    cred = rpc.u32(1) + rpc.opaque(bytes(20)) + bytes(8)
-    record = (struct.pack(">6I", 4711, 0, 2, *rpc.NFS, 9) + cred
-              + rpc.opaque(root) + rpc.opaque("d") + rpc.sattr(mode=0o755))
+    server knows it, unless the proxy calls from another port each time. (Now and then it does not: once in
+    hundreds of runs, on a busy machine. So it has some tries.)"""
     with Proxy(server, same_port=same_port) as proxy:
-        cut = proxy.on("MKDIR", Cut("executed"), times=1)
-        with socket.socket() as first:
-            first.connect((proxy.host, proxy.nfs_port))
-            port = first.getsockname()[1]
-            first.sendall(framed(record))
-            with pytest.raises(ConnectionResetError):
-                first.recv(1)
-        assert cut.hits == 1 and (server.rw / "d").is_dir()
-        with socket.socket() as second:
-            second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            second.bind(("127.0.0.1", port))
-            second.connect((proxy.host, proxy.nfs_port))
-            second.settimeout(20)
-            second.sendall(framed(record))
-            reply = second.recv(65536)
-        assert rpc.Reader(reply[28:]).u32() == (0 if same_port else STATUS["EXIST"])
+        found = {repeated_mkdir(server, proxy, f"d{n}") for n in range(5)}
+    assert found <= {0, STATUS["EXIST"]} if same_port else found == {STATUS["EXIST"]}
+    assert 0 in found or not same_port
 
 
 @pytest.mark.parametrize("action", [Delay(.1, "call"), Hold("call")], ids=["Delay", "Hold"])
