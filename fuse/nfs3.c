@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* nfs3 - the calls of NFS version 3: arguments by libnfs's codecs, straight into the call's head;
- * and the table of errors. Replies are nfs3_decode.c's. No state, any thread.
- *
- * A codec that fails here has run out of room, which is a name or a target that is too long.
- * libnfs checks lengths but not the padding after them, hence the 16 bytes that call_begin() keeps
- * back. Codecs take pointers to plain char and do not write through them while encoding. */
+/* nfs3 - the calls of NFS version 3: arguments by libnfs's codecs (args.h), and the table of errors.
+ * Replies are nfs3_decode.c's. No state, any thread. */
 #include "nfs3.h"
 
 #include <endian.h>
@@ -17,6 +13,7 @@
 #include <nfsc/libnfs-raw-nfs.h>
 
 #include "../conn/util.h"
+#include "args.h"
 
 /* Bounds of results, by their parts (RFC 1813 section 2.6): bytes, on success or failure. */
 enum {
@@ -35,30 +32,7 @@ enum {
 static void begin(struct call *call, const struct cred *cred, uint32_t proc, enum call_class class,
 		  uint32_t reply_max, ZDR *ret_zdr)
 {
-	uint32_t room;
-	uint8_t *args;
-
-	args = call_begin(call, call->head, call->head_size, cred, NFS3_PROGRAM, NFS3_VERSION, proc,
-			  &room);
-	zdrmem_create(ret_zdr, (char *)args, room, ZDR_ENCODE);
-	call->class = class;
-	call->size = CALL_SMALL;
-	call->reply_max = reply_max;
-	call->payload = NULL;
-	call->payload_len = 0;
-}
-
-/* encoded: what the last codec said. */
-static int end(struct call *call, ZDR *zdr, bool encoded)
-{
-	uint32_t room = (uint32_t)zdr->size;
-	uint32_t len = zdr_getpos(zdr);
-
-	zdr_destroy(zdr);
-	if (!encoded || len > room)
-		return -ENAMETOOLONG;
-	call_end(call, len);
-	return 0;
+	args_begin(call, cred, NFS3_PROGRAM, NFS3_VERSION, proc, class, reply_max, ret_zdr);
 }
 
 static nfs_fh3 to_fh(const struct fhandle *fh)
@@ -131,7 +105,7 @@ int nfs3_getattr_encode(struct call *call, const struct cred *cred, const struct
 	ZDR zdr;
 
 	begin(call, cred, NFS3_GETATTR, CALL_IDEMPOTENT, MAX_STATUS + MAX_ATTR, &zdr);
-	return end(call, &zdr, zdr_GETATTR3args(&zdr, &args));
+	return args_end(call, &zdr, zdr_GETATTR3args(&zdr, &args));
 }
 
 /* Twice gives what once gives, but a copy that arrives late would undo a newer SETATTR or WRITE: the
@@ -149,7 +123,7 @@ int nfs3_setattr_encode(struct call *call, const struct cred *cred, const struct
 	}
 	begin(call, cred, NFS3_SETATTR, set->set & SET_SIZE ? CALL_ONCE : CALL_WRITE,
 	      MAX_STATUS + MAX_WCC, &zdr);
-	return end(call, &zdr, zdr_SETATTR3args(&zdr, &args));
+	return args_end(call, &zdr, zdr_SETATTR3args(&zdr, &args));
 }
 
 int nfs3_lookup_encode(struct call *call, const struct cred *cred, const struct fhandle *dir,
@@ -163,7 +137,7 @@ int nfs3_lookup_encode(struct call *call, const struct cred *cred, const struct 
 		return error;
 	begin(call, cred, NFS3_LOOKUP, CALL_IDEMPOTENT, MAX_STATUS + MAX_FH + 2 * MAX_POST_ATTR,
 	      &zdr);
-	return end(call, &zdr, zdr_LOOKUP3args(&zdr, &args));
+	return args_end(call, &zdr, zdr_LOOKUP3args(&zdr, &args));
 }
 
 int nfs3_access_encode(struct call *call, const struct cred *cred, const struct fhandle *fh,
@@ -173,7 +147,7 @@ int nfs3_access_encode(struct call *call, const struct cred *cred, const struct 
 	ZDR zdr;
 
 	begin(call, cred, NFS3_ACCESS, CALL_IDEMPOTENT, MAX_STATUS + MAX_POST_ATTR + 4, &zdr);
-	return end(call, &zdr, zdr_ACCESS3args(&zdr, &args));
+	return args_end(call, &zdr, zdr_ACCESS3args(&zdr, &args));
 }
 
 int nfs3_readlink_encode(struct call *call, const struct cred *cred, const struct fhandle *fh)
@@ -183,7 +157,7 @@ int nfs3_readlink_encode(struct call *call, const struct cred *cred, const struc
 
 	begin(call, cred, NFS3_READLINK, CALL_IDEMPOTENT,
 	      MAX_STATUS + MAX_POST_ATTR + 4 + NFS3_PATH_MAX, &zdr);
-	return end(call, &zdr, zdr_READLINK3args(&zdr, &args));
+	return args_end(call, &zdr, zdr_READLINK3args(&zdr, &args));
 }
 
 int nfs3_read_encode(struct call *call, const struct cred *cred, const struct fhandle *fh,
@@ -196,7 +170,7 @@ int nfs3_read_encode(struct call *call, const struct cred *cred, const struct fh
 	      MAX_STATUS + MAX_POST_ATTR + 3 * 4 + count + (uint32_t)xdr_pad(count), &zdr);
 	if (count >= BULK_MIN)
 		call->size = CALL_BULK;
-	return end(call, &zdr, zdr_READ3args(&zdr, &args));
+	return args_end(call, &zdr, zdr_READ3args(&zdr, &args));
 }
 
 /* By its pieces: the codec of the whole would copy the data. */
@@ -209,7 +183,7 @@ int nfs3_write_encode(struct call *call, const struct cred *cred, const struct f
 	int error;
 
 	begin(call, cred, NFS3_WRITE, CALL_WRITE, MAX_STATUS + MAX_WCC + 2 * 4 + 8, &zdr);
-	error = end(call, &zdr,
+	error = args_end(call, &zdr,
 		    zdr_nfs_fh3(&zdr, &file) && zdr_offset3(&zdr, &offset) &&
 			    zdr_count3(&zdr, &count) && zdr_stable_how(&zdr, &how) &&
 			    zdr_u_int(&zdr, &count));
@@ -229,7 +203,7 @@ int nfs3_commit_encode(struct call *call, const struct cred *cred, const struct 
 	ZDR zdr;
 
 	begin(call, cred, NFS3_COMMIT, CALL_IDEMPOTENT, MAX_STATUS + MAX_WCC + 8, &zdr);
-	return end(call, &zdr, zdr_COMMIT3args(&zdr, &args));
+	return args_end(call, &zdr, zdr_COMMIT3args(&zdr, &args));
 }
 
 /* EXCLUSIVE is safe to repeat, the server knows its own verifier; so is UNCHECKED while it does not
@@ -258,7 +232,7 @@ int nfs3_create_encode(struct call *call, const struct cred *cred, const struct 
 	else /* of GUARDED too: it is the same place in the union */
 		args.how.createhow3_u.obj_attributes = to_sattr(set);
 	begin(call, cred, NFS3_CREATE, create_class(mode, set), MAX_OBJECT, &zdr);
-	return end(call, &zdr, zdr_CREATE3args(&zdr, &args));
+	return args_end(call, &zdr, zdr_CREATE3args(&zdr, &args));
 }
 
 int nfs3_mkdir_encode(struct call *call, const struct cred *cred, const struct fhandle *dir,
@@ -271,7 +245,7 @@ int nfs3_mkdir_encode(struct call *call, const struct cred *cred, const struct f
 	if (error)
 		return error;
 	begin(call, cred, NFS3_MKDIR, CALL_OTHER, MAX_OBJECT, &zdr);
-	return end(call, &zdr, zdr_MKDIR3args(&zdr, &args));
+	return args_end(call, &zdr, zdr_MKDIR3args(&zdr, &args));
 }
 
 int nfs3_symlink_encode(struct call *call, const struct cred *cred, const struct fhandle *dir,
@@ -286,7 +260,7 @@ int nfs3_symlink_encode(struct call *call, const struct cred *cred, const struct
 	if (strnlen(target, NFS3_PATH_MAX + 1) > NFS3_PATH_MAX)
 		return -ENAMETOOLONG;
 	begin(call, cred, NFS3_SYMLINK, CALL_OTHER, MAX_OBJECT, &zdr);
-	return end(call, &zdr, zdr_SYMLINK3args(&zdr, &args));
+	return args_end(call, &zdr, zdr_SYMLINK3args(&zdr, &args));
 }
 
 static int to_mknoddata(mode_t type, dev_t rdev, const struct setattr *set, mknoddata3 *ret_what)
@@ -328,7 +302,7 @@ int nfs3_mknod_encode(struct call *call, const struct cred *cred, const struct f
 	if (error)
 		return error;
 	begin(call, cred, NFS3_MKNOD, CALL_OTHER, MAX_OBJECT, &zdr);
-	return end(call, &zdr, zdr_MKNOD3args(&zdr, &args));
+	return args_end(call, &zdr, zdr_MKNOD3args(&zdr, &args));
 }
 
 int nfs3_remove_encode(struct call *call, const struct cred *cred, const struct fhandle *dir,
@@ -341,7 +315,7 @@ int nfs3_remove_encode(struct call *call, const struct cred *cred, const struct 
 	if (error)
 		return error;
 	begin(call, cred, NFS3_REMOVE, CALL_ONCE, MAX_STATUS + MAX_WCC, &zdr);
-	return end(call, &zdr, zdr_REMOVE3args(&zdr, &args));
+	return args_end(call, &zdr, zdr_REMOVE3args(&zdr, &args));
 }
 
 int nfs3_rmdir_encode(struct call *call, const struct cred *cred, const struct fhandle *dir,
@@ -354,7 +328,7 @@ int nfs3_rmdir_encode(struct call *call, const struct cred *cred, const struct f
 	if (error)
 		return error;
 	begin(call, cred, NFS3_RMDIR, CALL_ONCE, MAX_STATUS + MAX_WCC, &zdr);
-	return end(call, &zdr, zdr_RMDIR3args(&zdr, &args));
+	return args_end(call, &zdr, zdr_RMDIR3args(&zdr, &args));
 }
 
 int nfs3_rename_encode(struct call *call, const struct cred *cred, const struct fhandle *from_dir,
@@ -369,7 +343,7 @@ int nfs3_rename_encode(struct call *call, const struct cred *cred, const struct 
 	if (error)
 		return error;
 	begin(call, cred, NFS3_RENAME, CALL_ONCE, MAX_STATUS + 2 * MAX_WCC, &zdr);
-	return end(call, &zdr, zdr_RENAME3args(&zdr, &args));
+	return args_end(call, &zdr, zdr_RENAME3args(&zdr, &args));
 }
 
 int nfs3_link_encode(struct call *call, const struct cred *cred, const struct fhandle *fh,
@@ -382,7 +356,7 @@ int nfs3_link_encode(struct call *call, const struct cred *cred, const struct fh
 	if (error)
 		return error;
 	begin(call, cred, NFS3_LINK, CALL_OTHER, MAX_STATUS + MAX_POST_ATTR + MAX_WCC, &zdr);
-	return end(call, &zdr, zdr_LINK3args(&zdr, &args));
+	return args_end(call, &zdr, zdr_LINK3args(&zdr, &args));
 }
 
 /* Both end with cookie and verifier, then one count or two: nfs3_readdir_decode() counts on it. */
@@ -401,7 +375,7 @@ int nfs3_readdir_encode(struct call *call, const struct cred *cred, const struct
 	      MAX_STATUS + bytes + MAX_PAGE_EXCESS, &zdr);
 	to_verf(cookieverf, args.cookieverf);
 	to_verf(cookieverf, plus_args.cookieverf);
-	return end(call, &zdr,
+	return args_end(call, &zdr,
 		   plus ? zdr_READDIRPLUS3args(&zdr, &plus_args) : zdr_READDIR3args(&zdr, &args));
 }
 
@@ -412,7 +386,7 @@ int nfs3_fsstat_encode(struct call *call, const struct cred *cred, const struct 
 
 	begin(call, cred, NFS3_FSSTAT, CALL_IDEMPOTENT, MAX_STATUS + MAX_POST_ATTR + 6 * 8 + 4,
 	      &zdr);
-	return end(call, &zdr, zdr_FSSTAT3args(&zdr, &args));
+	return args_end(call, &zdr, zdr_FSSTAT3args(&zdr, &args));
 }
 
 int nfs3_fsinfo_encode(struct call *call, const struct cred *cred, const struct fhandle *fh)
@@ -422,7 +396,7 @@ int nfs3_fsinfo_encode(struct call *call, const struct cred *cred, const struct 
 
 	begin(call, cred, NFS3_FSINFO, CALL_IDEMPOTENT,
 	      MAX_STATUS + MAX_POST_ATTR + 7 * 4 + 8 + 8 + 4, &zdr);
-	return end(call, &zdr, zdr_FSINFO3args(&zdr, &args));
+	return args_end(call, &zdr, zdr_FSINFO3args(&zdr, &args));
 }
 
 int nfs3_pathconf_encode(struct call *call, const struct cred *cred, const struct fhandle *fh)
@@ -431,7 +405,7 @@ int nfs3_pathconf_encode(struct call *call, const struct cred *cred, const struc
 	ZDR zdr;
 
 	begin(call, cred, NFS3_PATHCONF, CALL_IDEMPOTENT, MAX_STATUS + MAX_POST_ATTR + 6 * 4, &zdr);
-	return end(call, &zdr, zdr_PATHCONF3args(&zdr, &args));
+	return args_end(call, &zdr, zdr_PATHCONF3args(&zdr, &args));
 }
 
 /* Up to MLINK the numbers are Unix's and Linux's; from NAMETOOLONG on they only look like it. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* nlm4 - see nlm4.h. Arguments by libnfs's codecs, results by a bounded cursor, as nfs3*.c. No state,
+/* nlm4 - see nlm4.h. Arguments by libnfs's codecs (args.h), results by a bounded cursor, as nfs3*.c. No state,
  * any thread. */
 #include "nlm4.h"
 
@@ -10,7 +10,7 @@
 
 #include <nfsc/libnfs-raw-nlm.h>
 
-#include "../conn/util.h"
+#include "args.h"
 #include "xdr.h"
 
 enum {
@@ -20,30 +20,10 @@ enum {
 	MAX_TEST_REPLY = MAX_STATUS_REPLY + 4 + 4 + 4 + HOLDER_OH_MAX + 16,
 };
 
-static void begin(struct call *call, const struct cred *cred, uint32_t proc, ZDR *ret_zdr)
+static void begin(struct call *call, const struct cred *cred, uint32_t proc, enum call_class class,
+		  uint32_t reply_max, ZDR *ret_zdr)
 {
-	uint32_t room;
-	uint8_t *args = call_begin(call, call->head, call->head_size, cred, NLM4_PROGRAM,
-				   NLM4_VERSION, proc, &room);
-
-	zdrmem_create(ret_zdr, (char *)args, room, ZDR_ENCODE);
-	call->class = CALL_WRITE;
-	call->size = CALL_SMALL;
-	call->reply_max = MAX_STATUS_REPLY;
-	call->payload = NULL;
-	call->payload_len = 0;
-}
-
-static int end(struct call *call, ZDR *zdr, bool encoded)
-{
-	uint32_t room = (uint32_t)zdr->size;
-	uint32_t len = zdr_getpos(zdr);
-
-	zdr_destroy(zdr);
-	if (!encoded || len > room)
-		return -ENAMETOOLONG;
-	call_end(call, len);
-	return 0;
+	args_begin(call, cred, NLM4_PROGRAM, NLM4_VERSION, proc, class, reply_max, ret_zdr);
 }
 
 /* The answer is found by its xid; the cookie is for the _MSG procedures, which we do not use. */
@@ -77,10 +57,8 @@ int nlm4_test_encode(struct call *call, const struct cred *cred, const struct fh
 	};
 	ZDR zdr;
 
-	begin(call, cred, NLM4_TEST, &zdr);
-	call->class = CALL_IDEMPOTENT;
-	call->reply_max = MAX_TEST_REPLY;
-	return end(call, &zdr, zdr_NLM4_TESTargs(&zdr, &args));
+	begin(call, cred, NLM4_TEST, CALL_IDEMPOTENT, MAX_TEST_REPLY, &zdr);
+	return args_end(call, &zdr, zdr_NLM4_TESTargs(&zdr, &args));
 }
 
 int nlm4_lock_encode(struct call *call, const struct cred *cred, const struct fhandle *fh,
@@ -98,8 +76,8 @@ int nlm4_lock_encode(struct call *call, const struct cred *cred, const struct fh
 	};
 	ZDR zdr;
 
-	begin(call, cred, NLM4_LOCK, &zdr);
-	return end(call, &zdr, zdr_NLM4_LOCKargs(&zdr, &args));
+	begin(call, cred, NLM4_LOCK, CALL_WRITE, MAX_STATUS_REPLY, &zdr);
+	return args_end(call, &zdr, zdr_NLM4_LOCKargs(&zdr, &args));
 }
 
 int nlm4_unlock_encode(struct call *call, const struct cred *cred, const struct fhandle *fh,
@@ -112,8 +90,8 @@ int nlm4_unlock_encode(struct call *call, const struct cred *cred, const struct 
 	};
 	ZDR zdr;
 
-	begin(call, cred, NLM4_UNLOCK, &zdr);
-	return end(call, &zdr, zdr_NLM4_UNLOCKargs(&zdr, &args));
+	begin(call, cred, NLM4_UNLOCK, CALL_WRITE, MAX_STATUS_REPLY, &zdr);
+	return args_end(call, &zdr, zdr_NLM4_UNLOCKargs(&zdr, &args));
 }
 
 /* ---- results ----------------------------------------------------------------------------- */
