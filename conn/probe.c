@@ -143,25 +143,43 @@ static enum mount_failure probe_resolve(struct probe *probe)
 
 /* ---- the portmapper ---------------------------------------------------------------------- */
 
-static int ask_port(struct probe *probe, uint32_t prog, int protocol, int64_t until_ns,
-		    uint16_t *ret_port, unsigned int *ret_index)
+/* Of all addresses at once; TCP or UDP is how the program is to be reached. */
+static struct rpcbind_query port_question(const struct mount_query *query, const struct pool_addr *addrs,
+					  unsigned int n_addrs, uint32_t prog, uint32_t vers,
+					  int protocol, int64_t until_ns)
 {
-	const struct mount_query *query = probe->query;
-	struct rpcbind_query ask = {
-		.addrs = probe->result->addrs,
-		.n_addrs = probe->n_candidates,
+	return (struct rpcbind_query){
+		.addrs = addrs,
+		.n_addrs = n_addrs,
 		.rpcbind_port = query->rpcbind_port ? query->rpcbind_port : RPCBIND_PORT,
 		.prog = prog,
-		.vers = 3, /* of NFS and of MOUNT */
+		.vers = vers,
 		.protocol = protocol,
 		.until_ns = until_ns,
 		.cancel_fd = query->cancel_fd,
 	};
+}
+
+static int ask_port(struct probe *probe, uint32_t prog, int protocol, int64_t until_ns,
+		    uint16_t *ret_port, unsigned int *ret_index)
+{
+	struct rpcbind_query ask = port_question(probe->query, probe->result->addrs,
+						 probe->n_candidates, prog, 3 /* NFS and MOUNT */,
+						 protocol, until_ns);
 	int error = rpcbind_query_run(&ask, ret_port, ret_index);
 
 	if (!error)
 		probe->result->rpcbind_answered = true;
 	return error;
+}
+
+int mount_program_port(const struct mount_query *query, const struct pool_addr *server, uint32_t prog,
+		       uint32_t vers, int64_t deadline_ns, uint16_t *ret_port)
+{
+	struct rpcbind_query ask = port_question(query, server, 1, prog, vers, IPPROTO_TCP, deadline_ns);
+	unsigned int index;
+
+	return rpcbind_query_run(&ask, ret_port, &index);
 }
 
 /* nfs(5): the port the portmapper names, 2049 if it names none. It gets less than half of the

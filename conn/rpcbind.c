@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "addr.h"
-#include "mount.h"
 #include "rpcwait.h"
 #include "util.h"
 
@@ -164,22 +163,4 @@ int rpcbind_query_run(const struct rpcbind_query *query, uint16_t *ret_port,
 		*ret_index = index_of(query, &winner->addr);
 	race_deinit(&race);
 	return error;
-}
-
-int mount_program_port(const struct mount_query *query, const struct pool_addr *server, uint32_t prog,
-		       uint32_t vers, int64_t deadline_ns, uint16_t *ret_port)
-{
-	struct rpcbind_query ask = {
-		.addrs = server,
-		.n_addrs = 1,
-		.rpcbind_port = query->rpcbind_port ? query->rpcbind_port : RPCBIND_PORT,
-		.prog = prog,
-		.vers = vers,
-		.protocol = IPPROTO_TCP,
-		.until_ns = deadline_ns,
-		.cancel_fd = query->cancel_fd,
-	};
-	unsigned int index;
-
-	return rpcbind_query_run(&ask, ret_port, &index);
 }
