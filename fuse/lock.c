@@ -50,24 +50,16 @@ static void event(void *userdata, const struct pool_event *event)
 
 static int open_pool(struct locks *locks)
 {
-	const struct options *options = locks->fs->options;
-	struct pool_config config = {
-		.n_connections = N_CONNECTIONS,
-		.n_loops = 1,
-		.family = options->family,
-		.resvport = options->resvport,
-		.hard = options->down == DOWN_HARD,
-		.prog = NLM4_PROGRAM,
-		.vers = NLM4_VERSION,
-		.transfer_max = (uint32_t)KIB(64),
-		.connect_ns = options->stage_ns,
-		.timeo_ns = options->timeo_ns,
-		.retrans = options->retrans,
-		.detect_ns = min_i64(options->detect_ns, options->soft_deadline_ns / 4 * 3),
-		.event = event,
-		.userdata = locks,
-	};
+	struct pool_config config;
 
+	options_pool_config(locks->fs->options, &config);
+	config.n_connections = N_CONNECTIONS;
+	config.n_loops = 1;
+	config.prog = NLM4_PROGRAM;
+	config.vers = NLM4_VERSION;
+	config.transfer_max = (uint32_t)KIB(64);
+	config.event = event;
+	config.userdata = locks;
 	return pool_open(&config, &locks->pool);
 }
 

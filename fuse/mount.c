@@ -116,29 +116,20 @@ static void pool_config_from(const struct mount *mount, struct pool_config *ret_
 	const struct options *options = mount->options;
 	const struct mount_result *result = &mount->find.result;
 
-	*ret_config = (struct pool_config){
-		.n_connections = options->nconnect,
-		.n_loops = options->n_loops,
-		.n_addrs = result->n_addrs,
-		.host = options->source.host,
-		.service = mount->find.service,
-		.family = options->family,
-		.resvport = options->resvport,
-		.hard = options->down == DOWN_HARD,
-		.prog = NFS3_PROGRAM,
-		.vers = NFS3_VERSION,
-		.transfer_max = MIB(1),
-		.window = (uint32_t)options->window,
-		.md_connections = options->mdconnect,
-		.stripe = options->stripe,
-		.connect_ns = options->stage_ns,
-		.timeo_ns = options->timeo_ns,
-		.retrans = options->retrans,
-		/* Whoever has waited for the deadline in vain is not to wait for it again. */
-		.detect_ns = min_i64(options->detect_ns, options->soft_deadline_ns / 4 * 3),
-		.event = events_log,
-		.userdata = (void *)(uintptr_t)options,
-	};
+	options_pool_config(options, ret_config);
+	ret_config->n_connections = options->nconnect;
+	ret_config->n_loops = options->n_loops;
+	ret_config->n_addrs = result->n_addrs;
+	ret_config->host = options->source.host;
+	ret_config->service = mount->find.service;
+	ret_config->prog = NFS3_PROGRAM;
+	ret_config->vers = NFS3_VERSION;
+	ret_config->transfer_max = MIB(1);
+	ret_config->window = (uint32_t)options->window;
+	ret_config->md_connections = options->mdconnect;
+	ret_config->stripe = options->stripe;
+	ret_config->event = events_log;
+	ret_config->userdata = (void *)(uintptr_t)options;
 	memcpy(ret_config->addrs, result->addrs, sizeof(ret_config->addrs));
 }
 

@@ -438,6 +438,20 @@ void options_mount_query(const struct options *options, struct mount_query *ret_
 	};
 }
 
+void options_pool_config(const struct options *options, struct pool_config *ret_config)
+{
+	*ret_config = (struct pool_config){
+		.family = options->family,
+		.resvport = options->resvport,
+		.hard = options->down == DOWN_HARD,
+		.connect_ns = options->stage_ns,
+		.timeo_ns = options->timeo_ns,
+		.retrans = options->retrans,
+		/* Whoever has waited for the deadline in vain is not to wait for it again. */
+		.detect_ns = min_i64(options->detect_ns, options->soft_deadline_ns / 4 * 3),
+	};
+}
+
 /* ",name=value" with ',' and '\' escaped, as fuse_opt_parse(3) takes it apart again. */
 static void put_escaped(FILE *stream, const char *name, const char *value)
 {

@@ -178,6 +178,9 @@ void options_action(const struct options *options, struct message *message);
 /* options_mount_query - the network half of the preflight as these options want it;
  * strings are borrowed from options. deadline_ns is left 0. */
 void options_mount_query(const struct options *options, struct mount_query *ret_query);
+/* options_pool_config - of any pool to the server: network, times and what happens when it is down; the
+ * rest is zero. */
+void options_pool_config(const struct options *options, struct pool_config *ret_config);
 
 /* options_fuse - the -o value for fuse_session_new(): ro, nosuid, fsname and the like, escaped as
  * libfuse wants it. A string to free, or NULL without memory. */
