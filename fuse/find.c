@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "../conn/util.h"
+#include "lock.h"
 #include "log.h"
 #include "offline.h"
 
@@ -197,7 +198,16 @@ int find_export(struct find *find, bool negotiated)
 	if (error)
 		return root_failed(find, procedure, error);
 	pool_set_transfer_max(fs->pool, (uint32_t)max_size(fs->rsize, fs->wsize));
+	find_locks(find);
 	return 0;
+}
+
+bool find_locks(struct find *find)
+{
+	if (!find->fs->locks)
+		return true;
+	find->query.cancel_fd = find->cancel_fd;
+	return locks_found(find->fs->locks, &find->query, &find->result.addrs[0]);
 }
 
 /* ---- in the background ------------------------------------------------------------------- */

@@ -154,15 +154,6 @@ static int stage_pool(struct mount *mount)
 	return error ? fail_system(mount, "cannot start", error) : 0;
 }
 
-/* False: again in a while. */
-static bool find_locks(struct mount *mount)
-{
-	const struct mount_result *result = &mount->find.result;
-
-	return !mount->fs.locks ||
-	       locks_found(mount->fs.locks, &mount->find.query, &result->addrs[0]);
-}
-
 static int stage_export(struct mount *mount)
 {
 	int error;
@@ -173,8 +164,6 @@ static int stage_export(struct mount *mount)
 		error = find_export(&mount->find, false);
 	if (!error)
 		fs_set_found(&mount->fs);
-	if (!error)
-		find_locks(mount);
 	if (error == -ECANCELED)
 		fail(mount, MSG_INTERRUPTED, "interrupted");
 	return error;
@@ -364,7 +353,7 @@ static void wait_for_stop(struct mount *mount)
 			find_root_again(&mount->find);
 		}
 		if (locks_wanted || fds[2].revents)
-			locks_wanted = !find_locks(mount);
+			locks_wanted = !find_locks(&mount->find);
 	}
 }
 
@@ -385,8 +374,6 @@ static int serve(struct mount *mount)
 		format_line(mount, "", line, sizeof(line));
 		if (!error)
 			log_info(MSG_MOUNTED, "%s", line);
-		if (!error)
-			find_locks(mount);
 	}
 	if (!error)
 		wait_for_stop(mount);
@@ -409,8 +396,6 @@ static int get_ready(struct mount *mount, char *line, size_t size)
 		fail(mount, MSG_INTERRUPTED, "interrupted");
 		return error;
 	}
-	if (!error && mount->options->bg && fs_is_found(&mount->fs))
-		find_locks(mount);
 	format_line(mount, problem, line, size);
 	return 0;
 }
