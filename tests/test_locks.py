@@ -475,7 +475,7 @@ def lock_port(server):
 @pytest.fixture
 def graceful(workdir):
     """A server of its own with a grace period."""
-    directory = workdir / "exports" / "grace"
+    directory = workdir / "exports" / "locks-grace"
     directory.mkdir(exist_ok=True)
     with FarServer([Export(directory)], WAYS["silent"], 71, portmap=True, locks=True, grace=5) as far:
         yield far
@@ -503,7 +503,7 @@ def test_reclaimed_in_the_grace_period(mount, graceful):
 
 def test_no_lock_manager(mount, workdir):
     """A server without one: mounted all the same, with a warning; locks fail."""
-    directory = workdir / "exports" / "nolocks"
+    directory = workdir / "exports" / "locks-none"
     directory.mkdir(exist_ok=True)
     with FarServer([Export(directory)], WAYS["silent"], 72, portmap=True) as far:
         host = mount(options="lock", server=far)
@@ -516,7 +516,7 @@ def test_no_lock_manager(mount, workdir):
 
 def test_portmapper_speaks_later(mount, workdir):
     """It is silent while the export is mounted, which takes no longer than 2 s for that."""
-    directory = workdir / "exports" / "later"
+    directory = workdir / "exports" / "locks-later"
     directory.mkdir(exist_ok=True)
     with FarServer([Export(directory)], WAYS["silent"], 73, portmap=True, locks=True) as far:
         far.nft("add chain inet far input { type filter hook input priority 0; }")

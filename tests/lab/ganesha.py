@@ -211,14 +211,10 @@ class Ganesha:
     def close(self):
         """Stops everything and forgets the state directory if it was made here."""
         self.stop()
-        if self.statd:
-            self.statd.kill()
-            self.statd.wait(STOP_TIMEOUT)
-            self.statd = None
-        if self.rpcbind:
-            self.rpcbind.kill()
-            self.rpcbind.wait(STOP_TIMEOUT)
-            self.rpcbind = None
+        for helper in filter(None, (self.statd, self.rpcbind)):
+            helper.kill()
+            helper.wait(STOP_TIMEOUT)
+        self.statd = self.rpcbind = None
         if self.owns_state and self.state:
             shutil.rmtree(self.state, ignore_errors=True)
             self.state = None
@@ -292,8 +288,14 @@ class Ganesha:
         argv = ["rpc.statd", "--foreground", "--no-notify", "--state-directory-path", str(state)]
         more = ["--pid", "--fork", "--kill-child=KILL"]
         self.statd = self._spawn(self._in_private_run(argv, more), "statd.out")
-        self._wait_until(lambda: run_in_netns(self.netns, lambda: rpc.getport(
-            self.connect_host, rpc.STATUS)), START_TIMEOUT, "its rpc.statd does not answer")
+        self._wait_until(lambda: run_in_netns(self.netns, self._has_statd), START_TIMEOUT,
+                         "its rpc.statd does not answer")
+
+    def _has_statd(self):
+        """rpcbind listens on its UNIX socket first, and refuses TCP for a while."""
+        with contextlib.suppress(ConnectionRefusedError):
+            return rpc.getport(self.connect_host, rpc.STATUS)
+        return 0
 
     def _in_private_run(self, argv, more=()):
         enter = ["nsenter", f"--net=/run/netns/{self.netns}"] if self.netns else []
