@@ -127,21 +127,25 @@ static void remember(struct request_shard *shard, uint64_t unique, int64_t now_n
 	shard->unmatched[i].at_ns = now_ns;
 }
 
-/* The process that waits for the request: false if there is no such request (any more). */
-static bool look_up(struct request_table *table, uint64_t unique, bool remember_it, pid_t *ret_tid,
-		    bool *ret_any_signal)
+/* Who waits for a request, and what he is to hear of. */
+struct waiter {
+	pid_t tid;
+	bool any_signal;
+};
+
+/* False: there is no such request (any more). */
+static bool look_up(struct request_table *table, uint64_t unique, bool remember_it,
+		    struct waiter *ret_waiter)
 {
 	struct request_shard *shard = shard_of(table, unique);
 	struct request *request;
 
 	mutex_lock(&shard->lock);
 	request = find(shard, unique);
-	if (request) {
-		*ret_tid = request->tid;
-		*ret_any_signal = request->any_signal;
-	} else if (remember_it) {
+	if (request)
+		*ret_waiter = (struct waiter){ request->tid, request->any_signal };
+	else if (remember_it)
 		remember(shard, unique, loop_now_ns(loop_current()));
-	}
 	mutex_unlock(&shard->lock);
 	return request != NULL;
 }
@@ -169,14 +173,14 @@ static void interrupt(struct request_table *table, uint64_t unique)
 	fuse_reply_err(req, EINTR);
 }
 
-static bool should_interrupt(struct request_table *table, pid_t tid, int64_t since_ns,
-			     int64_t now_ns)
+static bool should_interrupt(struct request_table *table, const struct waiter *waiter,
+			     int64_t since_ns, int64_t now_ns)
 {
 	enum caller_fate fate;
 
-	if (table->fs->options->intr)
+	if (table->fs->options->intr || waiter->any_signal)
 		return true;
-	fate = caller_fate(tid);
+	fate = caller_fate(waiter->tid);
 	return fate == CALLER_KILLED ||
 	       (fate == CALLER_UNKNOWN && now_ns - since_ns >= UNKNOWN_PROCESS_NS);
 }
@@ -192,12 +196,11 @@ static void watch_end(struct watched *watched)
 static void watch_expired(struct loop_timer *timer, int64_t now_ns)
 {
 	struct watched *watched = container_of(timer, struct watched, timer);
-	bool any_signal;
-	pid_t tid;
+	struct waiter waiter;
 
-	if (!look_up(watched->table, watched->unique, false, &tid, &any_signal)) {
+	if (!look_up(watched->table, watched->unique, false, &waiter)) {
 		watch_end(watched);
-	} else if (should_interrupt(watched->table, tid, watched->since_ns, now_ns)) {
+	} else if (should_interrupt(watched->table, &waiter, watched->since_ns, now_ns)) {
 		interrupt(watched->table, watched->unique);
 		watch_end(watched);
 	} else {
@@ -227,12 +230,11 @@ static void watch(struct request_table *table, uint64_t unique, int64_t now_ns)
 void request_interrupt(struct request_table *table, uint64_t unique)
 {
 	int64_t now_ns = loop_now_ns(loop_current());
-	bool any_signal;
-	pid_t tid;
+	struct waiter waiter;
 
-	if (!look_up(table, unique, true, &tid, &any_signal))
+	if (!look_up(table, unique, true, &waiter))
 		return;
-	if (any_signal || should_interrupt(table, tid, now_ns, now_ns))
+	if (should_interrupt(table, &waiter, now_ns, now_ns))
 		interrupt(table, unique);
 	else
 		watch(table, unique, now_ns);
