@@ -23,6 +23,25 @@ struct lock_op *lock_op_new(struct fs *fs, struct inode *inode, enum lock_kind k
 	return op;
 }
 
+struct lock_op *lock_op_own(struct lock_owner *owner, enum lock_kind kind, uint64_t start, uint64_t end,
+			    enum lock_type type)
+{
+	struct lock_op *op = lock_op_new(owner->file->locks->fs, owner->file->inode, kind);
+
+	if (!op) {
+		log_warn(MSG_NO_MEMORY, "out of memory: a lock may stay on the server, or be gone from it");
+		return NULL;
+	}
+	op->start = start;
+	op->end = end;
+	op->type = type;
+	op->key = owner->key;
+	op->cred = owner->cred;
+	op->owner = owner;
+	owner->n_ops++;
+	return op;
+}
+
 void lock_op_free(struct lock_op *op)
 {
 	struct locks *locks = op->locks;
@@ -151,22 +170,11 @@ void lock_resume(struct lock_owner *owner)
 
 static void background(struct lock_owner *owner, uint64_t start, uint64_t end, enum lock_type type)
 {
-	struct locks *locks = owner->file->locks;
-	struct lock_op *op = lock_op_new(locks->fs, owner->file->inode,
-					 type == LOCK_NONE ? LOCK_FREE : LOCK_SET);
+	enum lock_kind kind = type == LOCK_NONE ? LOCK_FREE : LOCK_SET;
+	struct lock_op *op = lock_op_own(owner, kind, start, end, type);
 
-	if (!op) {
-		log_warn(MSG_NO_MEMORY, "out of memory: a lock stays on the server");
-		return;
-	}
-	op->start = start;
-	op->end = end;
-	op->type = type;
-	op->key = owner->key;
-	op->cred = owner->cred;
-	op->owner = owner;
-	owner->n_ops++;
-	lock_enqueue(op);
+	if (op)
+		lock_enqueue(op);
 }
 
 void lock_give_back(struct lock_owner *owner, uint64_t start, uint64_t end)
@@ -227,7 +235,7 @@ static void set_granted(struct lock_op *op)
 	lock_finish(op, 0);
 }
 
-static bool is_gone(const struct lock_op *op)
+bool lock_is_gone(const struct lock_op *op)
 {
 	return op->request && request_answered(op->request);
 }
@@ -243,7 +251,7 @@ static void set_answered(struct lock_op *op, enum nlm4_status status)
 		break;
 	case NLM4_STATUS_DENIED:
 	case NLM4_STATUS_BLOCKED:
-		if (op->wait && !is_gone(op)) {
+		if (op->wait && !lock_is_gone(op)) {
 			lock_wait(op);
 			break;
 		}
@@ -290,11 +298,6 @@ static void free_unanswered(struct lock_op *op, int error)
 	lock_retry_later(op);
 }
 
-static void test_answered(struct lock_op *op, int error)
-{
-	lock_finish(op, error);
-}
-
 static void judge(struct lock_op *op)
 {
 	struct call *call = &op->call;
@@ -314,7 +317,7 @@ static void judge(struct lock_op *op)
 	else if (op->check)
 		lock_checked(op, error, status);
 	else if (op->kind == LOCK_TEST)
-		test_answered(op, error ? request_errno(op->locks->fs, error) : 0);
+		lock_finish(op, error ? request_errno(op->locks->fs, error) : 0);
 	else if (op->kind == LOCK_FREE && (error || status == NLM4_STATUS_DENIED_GRACE_PERIOD))
 		free_unanswered(op, error ? error : -ETIMEDOUT);
 	else if (op->kind == LOCK_FREE)

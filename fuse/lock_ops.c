@@ -165,21 +165,11 @@ static void flush_and_start(struct request *request)
 
 /* ---- handlers ---------------------------------------------------------------------------- */
 
-static const struct {
-	short type;
-	enum lock_type lock_type;
-} types[] = {
-	{ F_RDLCK, LOCK_SHARED },
-	{ F_WRLCK, LOCK_EXCLUSIVE },
-	{ F_UNLCK, LOCK_NONE },
-};
-
 static enum lock_type type_of(short type)
 {
-	for (unsigned int i = 0; i < ARRAY_SIZE(types); i++)
-		if (types[i].type == type)
-			return types[i].lock_type;
-	return LOCK_NONE;
+	if (type == F_WRLCK)
+		return LOCK_EXCLUSIVE;
+	return type == F_RDLCK ? LOCK_SHARED : LOCK_NONE;
 }
 
 /* The kernel gives offsets from the beginning, and a length of 0 for "to the end". */

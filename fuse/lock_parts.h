@@ -104,6 +104,9 @@ struct locks {
 
 /* lock_op_new - zeroed but for the inode, which it pins. NULL without memory. */
 struct lock_op *lock_op_new(struct fs *fs, struct inode *inode, enum lock_kind kind);
+/* lock_op_own - nobody's but the owner's, for the background; NULL without memory, which is logged. */
+struct lock_op *lock_op_own(struct lock_owner *owner, enum lock_kind kind, uint64_t start, uint64_t end,
+			    enum lock_type type);
 /* lock_begin - take it to the lock loop. Any thread.
  * lock_settle - of a granted one: its caller knows (keep), or has gone: then it is undone. Any thread. */
 void lock_begin(struct lock_op *op);
@@ -127,6 +130,9 @@ bool lock_is_leaving(const struct lock_owner *owner, uint64_t start, uint64_t en
 /* lock_check_empty - locks.c's: a file has gone. */
 void lock_check_empty(struct locks *locks);
 
+/* lock_clashes - could the two locks that they ask for not be had beside each other? */
+bool lock_clashes(const struct lock_op *a, const struct lock_op *b);
+
 /* What stands in the way of a lock within the mount. */
 enum lock_obstacle {
 	LOCK_OBSTACLE_NONE,
@@ -141,22 +147,23 @@ bool lock_would_deadlock(const struct lock_op *op);
 
 /* ---- lock_call.c: calls in order --------------------------------------------------------- */
 
-/* lock_enqueue - as the last of its owner's. lock_resume - a held back first one is sent again. */
+/* lock_enqueue - as the last of its owner's. lock_push - as the next. lock_resume - a held back first one is
+ * sent again. */
 void lock_enqueue(struct lock_op *op);
+void lock_push(struct lock_op *op);
 void lock_resume(struct lock_owner *owner);
-/* lock_finish - it is done: tell, free. lock_op_free - without telling. */
-void lock_op_free(struct lock_op *op);
-/* lock_tell_early - who asked is told, and it goes on without him. */
-void lock_tell_early(struct lock_op *op, int error);
+/* lock_finish - it is done: tell, free. lock_op_free - without telling. lock_tell_early - who asked is told,
+ * and it goes on without him. */
 void lock_finish(struct lock_op *op, int error);
+void lock_op_free(struct lock_op *op);
+void lock_tell_early(struct lock_op *op, int error);
+/* lock_is_gone - nobody waits for the answer any more. */
+bool lock_is_gone(const struct lock_op *op);
 /* lock_undo - the owner's state in the range of a granted or doubtful LOCK_SET is to be as before,
  * where it was not given back since. */
 void lock_undo(struct lock_op *op);
 /* lock_give_back - in the background: start..end of an owner. */
 void lock_give_back(struct lock_owner *owner, uint64_t start, uint64_t end);
-
-/* lock_push - as the next of its owner's. */
-void lock_push(struct lock_op *op);
 
 /* ---- lock_reclaim.c: after a restart of the server --------------------------------------- */
 

@@ -15,21 +15,11 @@
 
 static void check_range(struct lock_owner *owner, const struct lock_range *range)
 {
-	struct locks *locks = owner->file->locks;
-	struct lock_op *op = lock_op_new(locks->fs, owner->file->inode, LOCK_SET);
+	struct lock_op *op = lock_op_own(owner, LOCK_SET, range->start, range->end, range->type);
 
-	if (!op) {
-		log_warn(MSG_NO_MEMORY, "out of memory: whether a lock is still held is not known");
+	if (!op)
 		return;
-	}
 	op->check = LOCK_CHECK_LOOK;
-	op->start = range->start;
-	op->end = range->end;
-	op->type = range->type;
-	op->key = owner->key;
-	op->cred = owner->cred;
-	op->owner = owner;
-	owner->n_ops++;
 	lock_push(op);
 }
 

@@ -129,13 +129,18 @@ bool lock_is_leaving(const struct lock_owner *owner, uint64_t start, uint64_t en
 	return false;
 }
 
+bool lock_clashes(const struct lock_op *a, const struct lock_op *b)
+{
+	return a->start <= b->end && b->start <= a->end &&
+	       (a->type == LOCK_EXCLUSIVE || b->type == LOCK_EXCLUSIVE);
+}
+
 static bool has_asked(const struct lock_owner *owner, const struct lock_op *op)
 {
 	const struct lock_op *other;
 
 	TAILQ_FOREACH(other, &owner->queue, link)
-		if (other->kind == LOCK_SET && other->start <= op->end && op->start <= other->end &&
-		    (other->type == LOCK_EXCLUSIVE || op->type == LOCK_EXCLUSIVE))
+		if (other->kind == LOCK_SET && lock_clashes(other, op))
 			return true;
 	return false;
 }

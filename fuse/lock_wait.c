@@ -45,9 +45,7 @@ static bool has_elder(const struct lock_op *op)
 	TAILQ_FOREACH(elder, &op->owner->file->waiting, link) {
 		if (elder == op)
 			return false;
-		if (elder->owner != op->owner && elder->start <= op->end &&
-		    op->start <= elder->end &&
-		    (elder->type == LOCK_EXCLUSIVE || op->type == LOCK_EXCLUSIVE))
+		if (elder->owner != op->owner && lock_clashes(elder, op))
 			return true;
 	}
 	return false;
@@ -116,8 +114,7 @@ void lock_kick(struct lock_file *file)
 
 static bool has_gone(const struct lock_op *op)
 {
-	return (op->request && request_answered(op->request)) ||
-	       atomic_load(&op->locks->closing);
+	return lock_is_gone(op) || atomic_load(&op->locks->closing);
 }
 
 static void look_at_waiting(struct lock_file *file, int64_t now_ns, int64_t *next_ns)
