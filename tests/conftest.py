@@ -149,7 +149,7 @@ class MountFactory:
         words += [f"port={server.nfs_port}", f"mountport={server.mnt_port}"] if ports else []
         words += [word for word in [os.environ.get("FUSENFS_TEST_OPTIONS")] if word]
         source = f"{host or server.connect_host}:{export or server.exports[0].path}"
-        argv = [*self._prefix(user, netns), *through, self.program, "-f",
+        argv = [*self._prefix(user, netns), *self._through(through), self.program, "-f",
                 "-o", ",".join(words + [options] * bool(options)), source, str(path)]
         mounted = Mount(argv, path, f"{path}.log", server, export or server.exports[0].path,
                         limit=limit, netns=netns)
@@ -182,6 +182,11 @@ class MountFactory:
             self._open_device()
             words += [f"--reuid={user}", f"--regid={user}", "--clear-groups"]
         return words
+
+    def _through(self, through):
+        """LeakSanitizer is a tracer itself, and fails in a program that is traced."""
+        leaks = f"ASAN_OPTIONS={os.environ['ASAN_OPTIONS']}:detect_leaks=0"
+        return ["env", leaks, *through] if through else []
 
     def _open_device(self):
         """udev gives /dev/fuse to everybody; a machine without udev has to be told."""
