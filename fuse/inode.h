@@ -88,7 +88,7 @@ struct inode {
 	unsigned int n_unmatched;       /* <= INODE_UNMATCHED_MAX */
 
 	uint64_t told_size;            /* what the kernel believes st_size is; request.c's */
-	bool told_again;               /* file.c: an O_APPEND open was sent back to learn the size */
+	bool told_again;               /* file_open.c: an O_APPEND open was sent back to learn the size */
 
 	unsigned int n_open, n_open_write;
 	uint32_t n_writing;            /* WRITE and SETATTR calls in flight */

@@ -1,31 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* name - what finds and adds names: lookup, forget, readlink, create and its kin, link. */
+/* name - see name.h; lookup, forget. */
 #include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
-#include <time.h>
 
 #include "../conn/util.h"
 #include "absent.h"
 #include "dev.h"
 #include "dircache.h"
 #include "file.h"
+#include "name.h"
 #include "names.h"
 #include "nearby.h"
 #include "ops.h"
 
-enum { TARGET_MAX = 1023 }; /* bytes of a link's text that are kept */
-
 /* ---- what all of them do with a found or made object -------------------------------------- */
 
-static void apply_dir(struct request *request, struct inode *dir, const struct wcc *wcc)
-{
-	attr_apply_own(&request->fs->attr_policy, dir, wcc, request->stamp, fs_now_ns());
-}
-
-static void learn_name(struct request *request, struct inode *child)
+void name_learn(struct request *request, struct inode *child)
 {
 	struct fs *fs = request->fs;
 
@@ -33,9 +23,7 @@ static void learn_name(struct request *request, struct inode *child)
 	absent_drop(fs->absent, request->inode, request->name);
 }
 
-/* The inode of an object, in request->other, with its attributes applied and its name known. False:
- * answered without memory. */
-static bool adopt(struct request *request, const struct fhandle *fh, const struct attr *attr)
+bool name_adopt(struct request *request, const struct fhandle *fh, const struct attr *attr)
 {
 	struct fs *fs = request->fs;
 
@@ -45,7 +33,7 @@ static bool adopt(struct request *request, const struct fhandle *fh, const struc
 		return false;
 	}
 	attr_apply(&fs->attr_policy, request->other, attr, request->stamp, fs_now_ns());
-	learn_name(request, request->other);
+	name_learn(request, request->other);
 	return true;
 }
 
@@ -76,16 +64,16 @@ static void lookup_attr_done(struct request *request, int error)
 		error = request_decoded(request, nfs3_getattr_decode(&request->call, &attr));
 	if (error)
 		request_reply_err(request, error);
-	else if (adopt(request, &request->op.create.object.fh, &attr))
+	else if (name_adopt(request, &request->op.create.object.fh, &attr))
 		reply_adopted(request);
 }
 
-static void finish_object(struct request *request)
+void name_finish(struct request *request)
 {
 	struct nfs3_object *object = &request->op.create.object;
 
 	if (object->attr.valid) {
-		if (adopt(request, &object->fh, &object->attr.attr))
+		if (name_adopt(request, &object->fh, &object->attr.attr))
 			reply_adopted(request);
 		return;
 	}
@@ -169,8 +157,6 @@ static bool reply_known(struct request *request)
 	return true;
 }
 
-static void send_lookup(struct request *request, request_done *done);
-
 static void lookup_done(struct request *request, int error)
 {
 	struct fs *fs = request->fs;
@@ -178,7 +164,7 @@ static void lookup_done(struct request *request, int error)
 
 	if (request_unanswered(request) && request->call.impatient && !request_answered(request)) {
 		if (!reply_known(request))
-			send_lookup(request, lookup_done);
+			name_send_lookup(request, lookup_done);
 		return;
 	}
 	if (!error)
@@ -195,7 +181,7 @@ static void lookup_done(struct request *request, int error)
 		return;
 	}
 	nearby_found(request->inode);
-	finish_object(request);
+	name_finish(request);
 }
 
 static int encode_lookup(struct request *request)
@@ -205,7 +191,7 @@ static int encode_lookup(struct request *request)
 				  request->name);
 }
 
-static void send_lookup(struct request *request, request_done *done)
+void name_send_lookup(struct request *request, request_done *done)
 {
 	request_send(request, encode_lookup(request), done);
 }
@@ -231,7 +217,7 @@ static void ask(struct request *request, bool absent)
 	if (may_know(request, absent))
 		request_send_soft(request, encode_lookup(request), lookup_done);
 	else
-		send_lookup(request, lookup_done);
+		name_send_lookup(request, lookup_done);
 }
 
 /* A page of the directory that is not too old has it. */
@@ -281,345 +267,4 @@ void name_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *fo
 	for (size_t i = 0; i < count; i++)
 		inode_forget(dev_current_fs()->inodes, forgets[i].ino, forgets[i].nlookup);
 	fuse_reply_none(req);
-}
-
-/* ---- READLINK ---------------------------------------------------------------------------- */
-
-/* The text of a link never changes, and the kernel keeps it, too (CACHE_SYMLINKS), but in its page
- * cache, from where it may go at any time. */
-static void keep_target(struct inode *inode, const struct nfs3_readlink *link)
-{
-	char *target, *old;
-
-	if (link->target_len > TARGET_MAX)
-		return;
-	target = strndup(link->target, link->target_len);
-	mutex_lock(&inode->lock);
-	old = inode->target;
-	inode->target = target;
-	mutex_unlock(&inode->lock);
-	free(old);
-}
-
-static bool reply_kept_target(struct request *request)
-{
-	struct inode *inode = request->inode;
-	char target[TARGET_MAX + 1] = "";
-
-	if (!fs_vouches(request->fs))
-		return false;
-	mutex_lock(&inode->lock);
-	if (inode->target)
-		strcpy(target, inode->target);
-	mutex_unlock(&inode->lock);
-	if (!*target)
-		return false;
-	request_reply_readlink(request, target, (uint32_t)strlen(target));
-	return true;
-}
-
-static bool has_target(struct inode *inode)
-{
-	bool has;
-
-	mutex_lock(&inode->lock);
-	has = inode->target != NULL;
-	mutex_unlock(&inode->lock);
-	return has;
-}
-
-static void readlink_done(struct request *request, int error)
-{
-	struct nfs3_readlink link = { 0 };
-
-	if (request_unanswered(request) && reply_kept_target(request))
-		return;
-	if (!error)
-		error = request_decoded(request, nfs3_readlink_decode(&request->call, &link));
-	if (link.attr.valid)
-		attr_apply(&request->fs->attr_policy, request->inode, &link.attr.attr,
-			   request->stamp, fs_now_ns());
-	if (error == -ESTALE)
-		attr_expire(request->inode);
-	if (error) {
-		request_reply_err(request, error);
-		return;
-	}
-	if (request->fs->options->softreval)
-		keep_target(request->inode, &link);
-	request_reply_readlink(request, link.target, link.target_len);
-}
-
-void name_readlink(fuse_req_t req, fuse_ino_t ino)
-{
-	struct request *request = request_new(req, ino);
-	int error;
-
-	if (!request)
-		return;
-	error = nfs3_readlink_encode(request_call(request), &request->cred, inode_fh(request->inode));
-	if (has_target(request->inode) && fs_vouches(request->fs))
-		request_send_soft(request, error, readlink_done);
-	else
-		request_send(request, error, readlink_done);
-}
-
-/* ---- CREATE, MKDIR, SYMLINK, MKNOD ------------------------------------------------------- */
-
-static void created(struct request *request);
-
-static void made_looked_up(struct request *request, int error)
-{
-	if (!error)
-		error = request_decoded(request, nfs3_lookup_decode(&request->call,
-								    &request->op.create.object));
-	if (error)
-		request_reply_err(request, error);
-	else
-		created(request);
-}
-
-/* EXCLUSIVE create cannot carry attributes, and keeps its verifier in the times. */
-static void exclusive_set(struct request *request, int error)
-{
-	struct wcc wcc = { 0 };
-
-	if (!error)
-		error = request_decoded(request, nfs3_setattr_decode(&request->call, &wcc));
-	if (error) {
-		request_reply_err(request, error);
-		return;
-	}
-	request->op.create.object.attr = wcc.after;
-	finish_object(request);
-}
-
-static void created(struct request *request)
-{
-	struct nfs3_object *object = &request->op.create.object;
-	struct setattr set = request->op.create.set;
-
-	if (request->op.create.mode != NFS3_EXCLUSIVE) {
-		finish_object(request);
-		return;
-	}
-	request->op.create.mode = NFS3_GUARDED;
-	set.set |= SET_ATIME_NOW | SET_MTIME_NOW;
-	request_send(request,
-		     nfs3_setattr_encode(request_call(request), &request->cred, &object->fh, &set,
-					 NULL),
-		     exclusive_set);
-}
-
-static void existing_looked_up(struct request *request, int error)
-{
-	struct nfs3_object *object = &request->op.create.object;
-	struct fuse_file_info fi = request->op.create.fi;
-
-	if (!error)
-		error = request_decoded(request, nfs3_lookup_decode(&request->call, object));
-	if (!error && (!object->attr.valid || !S_ISREG(object->attr.attr.mode)))
-		error = -ESTALE; /* the kernel looks again, and then knows what it is */
-	if (error) {
-		request_reply_err(request, error);
-		return;
-	}
-	if (!adopt(request, &object->fh, &object->attr.attr))
-		return;
-	memset(&request->op, 0, sizeof(request->op));
-	request->op.open.fi = fi;
-	request->op.open.inode = request->other;
-	request->op.open.as_create = true;
-	file_send_open(request);
-}
-
-static void send_create(struct request *request);
-
-static void create_done(struct request *request, int error)
-{
-	struct nfs3_object *object = &request->op.create.object;
-	bool exclusive = request->op.create.mode == NFS3_EXCLUSIVE;
-
-	*object = request->replay.got.object;
-	apply_dir(request, request->inode, &object->dir);
-	if (error == -EOPNOTSUPP && exclusive && !request_answered(request)) {
-		request->op.create.mode = NFS3_GUARDED;
-		send_create(request);
-	} else if (error == -EEXIST && request->op.create.open &&
-		   !(request->op.create.fi.flags & O_EXCL)) {
-		send_lookup(request, existing_looked_up); /* someone was faster: open his */
-	} else if (error) {
-		request_reply_err(request, error);
-	} else if (!object->has_fh) {
-		send_lookup(request, made_looked_up);
-	} else {
-		created(request);
-	}
-}
-
-static void send_create(struct request *request)
-{
-	replay_send(request, &(struct replay){
-		.op = REPLAY_CREATE,
-		.dir = request->inode,
-		.name = request->name,
-		.mode = request->op.create.mode,
-		.verf = request->op.create.verf,
-		.exclusive = request->op.create.open && request->op.create.fi.flags & O_EXCL,
-		.set = request->op.create.set,
-		.done = create_done,
-	});
-}
-
-static struct request *make_request(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
-{
-	struct request *request = request_new(req, parent);
-
-	if (!request || !request_set_name(request, name))
-		return NULL;
-	request_groups(request);
-	request->op.create.set = (struct setattr){ .set = SET_MODE, .mode = mode & 07777 };
-	request->op.create.mode = NFS3_GUARDED;
-	return request;
-}
-
-static uint64_t create_verifier(void)
-{
-	uint64_t verf = 0;
-
-	if (getrandom(&verf, sizeof(verf), 0) != sizeof(verf))
-		verf = (uint64_t)clock_ns() << 16 ^ (uint64_t)getpid();
-	return verf;
-}
-
-void name_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
-		 struct fuse_file_info *fi)
-{
-	struct request *request = make_request(req, parent, name, mode);
-
-	if (!request)
-		return;
-	request->op.create.open = true;
-	request->op.create.fi = *fi;
-	if (fi->flags & O_EXCL) {
-		request->op.create.mode = replay_exclusive_mode(request->fs);
-		if (request->op.create.mode == NFS3_EXCLUSIVE)
-			request->op.create.verf = create_verifier();
-	}
-	send_create(request);
-}
-
-void name_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
-{
-	struct request *request = make_request(req, parent, name, mode);
-
-	if (!request)
-		return;
-	if (S_ISREG(mode)) {
-		send_create(request);
-		return;
-	}
-	replay_send(request, &(struct replay){
-		.op = REPLAY_MKNOD,
-		.dir = request->inode,
-		.name = request->name,
-		.type = mode & S_IFMT,
-		.rdev = rdev,
-		.set = request->op.create.set,
-		.done = create_done,
-	});
-}
-
-void name_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
-{
-	struct request *request = make_request(req, parent, name, mode);
-
-	if (!request)
-		return;
-	replay_send(request, &(struct replay){
-		.op = REPLAY_MKDIR,
-		.dir = request->inode,
-		.name = request->name,
-		.set = request->op.create.set,
-		.done = create_done,
-	});
-}
-
-void name_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
-{
-	struct request *request = make_request(req, parent, name, 0777);
-	size_t size = strlen(target) + 1;
-
-	if (!request)
-		return;
-	request->large_head = malloc(CALL_HEAD_LARGE + size);
-	if (!request->large_head) {
-		request_reply_err(request, -ENOMEM);
-		return;
-	}
-	replay_send(request, &(struct replay){
-		.op = REPLAY_SYMLINK,
-		.dir = request->inode,
-		.name = request->name,
-		.target = memcpy((char *)request->large_head + CALL_HEAD_LARGE, target, size),
-		.set = request->op.create.set,
-		.done = create_done,
-	});
-}
-
-/* ---- LINK -------------------------------------------------------------------------------- */
-
-/* request->inode is the new parent, request->other the file. */
-static void link_attr_done(struct request *request, int error)
-{
-	struct attr attr;
-
-	if (!error)
-		error = request_decoded(request, nfs3_getattr_decode(&request->call, &attr));
-	if (error) {
-		request_reply_err(request, error);
-		return;
-	}
-	attr_apply(&request->fs->attr_policy, request->other, &attr, request->stamp, fs_now_ns());
-	request_reply_entry(request, inode_ref(request->other));
-}
-
-static void link_done(struct request *request, int error)
-{
-	struct fs *fs = request->fs;
-	const struct nfs3_link *link = &request->replay.got.link;
-
-	apply_dir(request, request->inode, &link->dir);
-	attr_expire(request->other);
-	if (error) {
-		request_reply_err(request, error);
-		return;
-	}
-	learn_name(request, request->other);
-	if (!link->attr.valid) {
-		request_send(request,
-			     nfs3_getattr_encode(request_call(request), &request->cred,
-						 inode_fh(request->other)),
-			     link_attr_done);
-		return;
-	}
-	attr_apply(&fs->attr_policy, request->other, &link->attr.attr, request->stamp, fs_now_ns());
-	request_reply_entry(request, inode_ref(request->other));
-}
-
-void name_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const char *new_name)
-{
-	struct request *request = request_new(req, new_parent);
-
-	if (!request || !request_pin_other(request, ino) || !request_set_name(request, new_name))
-		return;
-	request_groups(request);
-	attr_expect_ctime(request->other);
-	replay_send(request, &(struct replay){
-		.op = REPLAY_LINK,
-		.dir = request->inode,
-		.name = request->name,
-		.file = request->other,
-		.done = link_done,
-	});
 }

@@ -17,7 +17,7 @@ void attr_access(fuse_req_t req, fuse_ino_t ino, int mask);
 /* statfs.c */
 void statfs_statfs(fuse_req_t req, fuse_ino_t ino);
 
-/* name.c: what only looks at or adds names */
+/* name.c, readlink.c, make.c: what only looks at or adds names */
 void name_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
 void name_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup);
 void name_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets);
@@ -35,7 +35,7 @@ void remove_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
 void remove_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
 		   const char *new_name, unsigned int flags);
 
-/* file.c */
+/* file_open.c, file_read.c, file.c */
 void file_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void file_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 	       struct fuse_file_info *fi);

@@ -182,13 +182,6 @@ void wback_committed(struct wback *wback, const struct wback_outcome *outcome, u
 
 /* ---- what handlers call ------------------------------------------------------------------ */
 
-/* What the server took before the last loss of a connection is in doubt: wback_lists.h. */
-static void lock_lists(struct wback *wback) ACQUIRE(wback->lock)
-{
-	mutex_lock(&wback->lock);
-	wback->lists.losses = pool_n_losses(wback->fs->pool);
-}
-
 bool wback_is_pending(struct inode *inode, uint64_t start, uint64_t end)
 {
 	struct wback *wback = wback_of(inode);
@@ -196,7 +189,7 @@ bool wback_is_pending(struct inode *inode, uint64_t start, uint64_t end)
 
 	if (!wback)
 		return false;
-	lock_lists(wback);
+	wback_lock(wback);
 	pending = wback_lists_is_pending(&wback->lists, start, end);
 	mutex_unlock(&wback->lock);
 	return pending;
@@ -209,7 +202,7 @@ bool wback_pending(struct inode *inode, struct wback_pending *ret_pending)
 	*ret_pending = (struct wback_pending){ .end = 0 };
 	if (!wback)
 		return false;
-	lock_lists(wback);
+	wback_lock(wback);
 	ret_pending->end = wback_lists_pending_end(&wback->lists);
 	ret_pending->mtime = wback->written_at;
 	mutex_unlock(&wback->lock);
@@ -242,7 +235,7 @@ static bool wait_for(struct inode *inode, struct wback_wait *wait, add_wait *add
 		return true;
 	fs = wback->fs;
 	inode_ref(inode); /* the waiter, and his hold on it, may be gone before wback_advance() returns */
-	lock_lists(wback);
+	wback_lock(wback);
 	waits = add(&wback->lists, wait);
 	mutex_unlock(&wback->lock);
 	if (waits)

@@ -22,6 +22,12 @@ struct wback *wback_of(struct inode *inode)
 	return wback;
 }
 
+void wback_lock(struct wback *wback)
+{
+	mutex_lock(&wback->lock);
+	wback->lists.losses = pool_n_losses(wback->fs->pool);
+}
+
 static struct wback *wback_new(struct fs *fs, struct inode *inode)
 {
 	struct wback *wback = calloc(1, sizeof(*wback));
@@ -163,10 +169,9 @@ static uint64_t look(struct wback *wback, struct wback_todo *todo)
 	uint64_t lost, charge;
 
 	wback_todo_init(todo);
-	mutex_lock(&wback->lock);
+	wback_lock(wback);
 	if (wback_is_closing(fs))
 		wback->lists.quarantine.n = 0;
-	wback->lists.losses = pool_n_losses(fs->pool);
 	wback_lists_look(&wback->lists, &view, todo);
 	lost = wback_bytes_of(&todo->lost);
 	charge = wback_free_ranges(&todo->lost);

@@ -35,6 +35,10 @@ struct wback_outcome {
 struct wback *wback_of(struct inode *inode);
 struct wback *wback_get(struct fs *fs, struct inode *inode);
 
+/* wback_lock - to ask the lists: with what is known of lost connections, for what the server took before
+ * is in doubt (wback_lists.h). Unlock with mutex_unlock(&wback->lock). */
+void wback_lock(struct wback *wback) ACQUIRE(wback->lock);
+
 /* wback_advance - do what is due now. The caller keeps the inode; no lock held. */
 void wback_advance(struct wback *wback);
 
