@@ -194,6 +194,7 @@ def test_kernel_request_timeout(attempts, options):
 PR_SET_IO_FLUSHER = 57
 
 
+@pytest.mark.skipif("thread" in os.environ.get("FUSENFS", ""), reason="ThreadSanitizer has a thread of its own")
 @pytest.mark.parametrize("permitted", [True, False])
 def test_io_flusher(mount, workdir, permitted):
     """Who writes back pages may not wait for the write-back of others (prctl(2), PR_SET_IO_FLUSHER): it is
