@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 #include "conn.h"
+#include "flight.h"
 #include "policy.h"
 #include "record.h"
 
@@ -74,6 +75,7 @@ struct connection {
 	int64_t up_since_ns;          /* CONN_UP first */
 	bool told_lost;               /* and not up again since */
 	bool has_failed;              /* counted in the pool's n_failed; under its lock */
+	struct flight flight;
 	uint64_t acked;               /* of load.bytes_sent, by the server's kernel, when last looked at */
 	int64_t acked_ns;
 	int64_t rate_since_ns;        /* start of the rate sample; 0: none running */

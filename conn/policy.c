@@ -19,6 +19,9 @@ static const int64_t SMALL_AGAIN_NS = 250 * NS_PER_MS;
 static const int64_t SMALL_BUSY_NS = 500 * NS_PER_MS;
 static const int64_t SMALL_NOTE_NS = 10 * NS_PER_MS;
 static const uint64_t WINDOW_MAX = 64 << 20;
+static const uint32_t FLIGHT_MIN = 16 << 10;
+static const uint32_t FLIGHT_MAX = 64 << 20;
+static const int64_t QUEUE_NS = 1 * NS_PER_MS;
 static const int64_t OVERDUE_NS = 200 * NS_PER_MS;
 static const int64_t SUSPECT_NS = 500 * NS_PER_MS;
 static const int64_t BLACK_HOLE_NS = 1300 * NS_PER_MS;
@@ -201,6 +204,17 @@ uint64_t policy_window(uint64_t rate, int64_t rtt_ns, uint32_t transfer_max, uin
 	carried = (double)rate * 2.0 * (double)rtt_ns / 1e9;
 	window = carried < (double)WINDOW_MAX ? (uint64_t)carried : WINDOW_MAX;
 	return window > least ? window : least;
+}
+
+uint32_t policy_flight(uint64_t rate, int64_t least_rtt_ns)
+{
+	struct policy_conn conn = { .rate = rate };
+	double ns = (double)max_i64(2 * min_i64(least_rtt_ns, FOREVER_NS), QUEUE_NS);
+	double bytes = (double)rate_of(&conn) * ns / 1e9;
+
+	if (bytes < (double)FLIGHT_MIN)
+		return FLIGHT_MIN;
+	return bytes < (double)FLIGHT_MAX ? (uint32_t)bytes : FLIGHT_MAX;
 }
 
 enum policy_fate policy_lost(enum call_class class, bool sent)

@@ -72,6 +72,11 @@ bool policy_overtakes(int64_t waited_ns);
  * two transfers so that the next is under way while one is digested. configured: window=, 0: auto. */
 uint64_t policy_window(uint64_t rate, int64_t rtt_ns, uint32_t transfer_max, uint32_t configured);
 
+/* policy_flight - bytes that a connection with bulk calls may have on the wire while small calls follow each
+ * other: what keeps its path busy (two round trips of an empty path, by its rate), or a millisecond of queue if
+ * that is more; never less than a few segments. 0 ns: the round trip is not known. */
+uint32_t policy_flight(uint64_t rate, int64_t least_rtt_ns);
+
 /* policy_lost - a call's connection is gone; retransmission.md R1. sent: its last byte was handed to
  * the kernel; a record that was cut is never executed. */
 enum policy_fate { POLICY_RESEND, POLICY_AMBIGUOUS };

@@ -44,6 +44,8 @@ void pool_finish(struct pool *pool, struct call *call);
 int64_t pool_others_rx_ns(const struct pool *pool, const struct connection *conn);
 /* pool_is_suspicious - an answer is overdue on some connection. */
 bool pool_is_suspicious(const struct pool *pool);
+/* pool_is_small_busy - small calls follow each other now (policy_small_busy_ns()). */
+bool pool_is_small_busy(const struct pool *pool, int64_t now_ns);
 void pool_bad_reply(struct pool *pool, struct connection *conn, const char *what);
 void pool_no_resvport(struct pool *pool, struct connection *conn, int error);
 

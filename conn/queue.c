@@ -79,9 +79,14 @@ static void note_small(struct pool *pool, int64_t now_ns)
 		atomic_store_explicit(&pool->md_until_ns, now_ns + busy_ns, memory_order_relaxed);
 }
 
+bool pool_is_small_busy(const struct pool *pool, int64_t now_ns)
+{
+	return now_ns < atomic_load_explicit(&pool->md_until_ns, memory_order_relaxed);
+}
+
 static void look(struct pool *pool, struct policy_conn *conns, int64_t now_ns)
 {
-	bool md = now_ns < atomic_load_explicit(&pool->md_until_ns, memory_order_relaxed);
+	bool md = pool_is_small_busy(pool, now_ns);
 
 	for (unsigned int i = 0; i < pool->config.n_connections; i++) {
 		connection_snapshot(&pool->conns[i], &conns[i]);

@@ -94,6 +94,7 @@ void transfer_tick(struct connection *conn, int64_t now_ns)
 {
 	uint64_t rate = relaxed_u64(&conn->load.rate);
 
+	flight_update(conn, now_ns);
 	if (conn->n_bulk)
 		return;
 	rate = policy_rate_idle(rate, now_ns - conn->rated_ns);
@@ -426,6 +427,7 @@ static void received(struct connection *conn, size_t n)
 	connection_set_waiting(conn, 0);
 	conn->rate_bytes += n;
 	rate_sample(conn, now_ns);
+	flight_update(conn, now_ns);
 }
 
 /* 1: there may be more, 0: that was all, -errno. */
@@ -512,6 +514,7 @@ void transfer_reset(struct connection *conn, struct call_list *list)
 		TAILQ_INSERT_TAIL(list, call, link);
 	}
 	conn->send_offset = 0;
+	conn->flight = (struct flight){ 0 };
 	connection_set_waiting(conn, 0);
 	record_reset(&conn->reader);
 	update_window(conn);

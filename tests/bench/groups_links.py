@@ -104,7 +104,10 @@ def metadata(site, program, args):
         found["idle.bare_p99_us"] = bare_p99(site, seconds / 2)
         for direction, (op, name, _) in DIRECTIONS.items():
             with client.load_meanwhile(op, name, "--size", "1M", "--bytes", f"{mib}M"):
+                start, before = time.monotonic(), carried(site)
                 result = client.load("getattr", "small", *words)
+                found[f"{direction}.share"] = ((carried(site) - before) / (time.monotonic() - start)
+                                               / site.goodput(range(n_links)) / 1e6)
                 found[f"{direction}.p50_us"] = result["p50_us"]
                 found[f"{direction}.p99_us"] = result["p99_us"]
                 found[f"{direction}.bare_p99_us"] = bare_p99(site, seconds / 2)
@@ -112,6 +115,11 @@ def metadata(site, program, args):
             found[f"{direction}.bare_ratio"] = (found[f"{direction}.bare_p99_us"]
                                                 / found["idle.bare_p99_us"])
     return found
+
+
+def carried(site):
+    """Bytes over all links, both directions: those of the small calls are few."""
+    return sum(sum(traffic) for traffic in site.net.counters())
 
 
 def bare_p99(site, seconds):

@@ -62,6 +62,7 @@ def metadata_rows():
         rows += [Row(f"{direction}.p50_us", f"while one {direction}s: p50", "{:.0f} us"),
                  Row(f"{direction}.p99_us", "    p99", "{:.0f} us"),
                  Row(f"{direction}.ratio", "    p99, of idle", "{:.1f} x", "<= 3", at_most(3)),
+                 Row(f"{direction}.share", "    the stream meanwhile, of the links", "{:.2f} x"),
                  Row(f"{direction}.bare_p99_us", "    bare client, beside it: p99", "{:.0f} us"),
                  Row(f"{direction}.bare_ratio", "    of idle", "{:.1f} x")]
     return rows

@@ -322,6 +322,25 @@ static void test_window(void)
 				     windows[i].configured) == windows[i].window);
 }
 
+static const struct {
+	uint64_t rate;
+	int64_t rtt_ns;
+	uint32_t flight;
+} flights[] = {
+	{ 12500000, 200000, 16384 },           /* half of a 200 Mbit/s link: a few segments */
+	{ 12500000, 50 * MS, 1250000 },        /* two long round trips */
+	{ 100000000, 0, 100000 },              /* not known: a millisecond of it */
+	{ 0, 0, 100000 },                      /* nor the rate: what is assumed */
+	{ 1250000000, 100000, 1250000 },
+	{ UINT64_MAX, INT64_MAX, 64 << 20 },
+};
+
+static void test_flight(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(flights); i++)
+		assert(policy_flight(flights[i].rate, flights[i].rtt_ns) == flights[i].flight);
+}
+
 /* ---- a lost call ------------------------------------------------------------------------- */
 
 static void test_lost(void)
@@ -540,6 +559,7 @@ int main(void)
 	test_rate();
 	test_share();
 	test_window();
+	test_flight();
 	test_lost();
 	test_may_replay();
 	test_repeat();
