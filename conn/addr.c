@@ -264,7 +264,7 @@ static int resolve_until(const char *host, int family, uint16_t port, int64_t de
 	return error;
 }
 
-int resolve_wait(const char *host, int family, uint16_t port, int64_t deadline_ns, int cancel_fd,
+int mount_resolve(const char *host, int family, uint16_t port, int64_t deadline_ns, int cancel_fd,
 		 struct pool_addr addrs[], unsigned int *ret_n)
 {
 	struct answer answer;
@@ -280,123 +280,6 @@ int resolve_wait(const char *host, int family, uint16_t port, int64_t deadline_n
 	memcpy(addrs, answer.addrs, answer.n * sizeof(addrs[0]));
 	*ret_n = answer.n;
 	return 0;
-}
-
-int mount_resolve(const char *host, int family, uint16_t port, int64_t deadline_ns,
-		  struct pool_addr addrs[], unsigned int *ret_n)
-{
-	return resolve_wait(host, family, port, deadline_ns, 0, addrs, ret_n);
-}
-
-/* ---- an answer for a loop ---------------------------------------------------------------- */
-
-/* References: the helper's (lookup), and one that belongs to whoever shall end it: the owner until
- * the task is posted or cancellation comes first, the task from then on. */
-struct resolver {
-	struct lookup lookup;
-	struct loop *loop;
-	struct loop_task task;
-	void (*done)(void *userdata, int error, const struct pool_addr *addrs, unsigned int n);
-	void *userdata;
-	struct answer answer; /* the helper's until posted, the loop's from then on */
-
-	struct mutex lock; /* guards the rest */
-	bool posted;
-	bool cancelled;
-};
-
-static void resolver_run(struct loop_task *task)
-{
-	struct resolver *resolver = container_of(task, struct resolver, task);
-	const struct answer *answer = &resolver->answer;
-	bool cancelled;
-
-	mutex_lock(&resolver->lock);
-	cancelled = resolver->cancelled;
-	mutex_unlock(&resolver->lock);
-	if (!cancelled)
-		resolver->done(resolver->userdata, answer->error, answer->addrs, answer->n);
-	lookup_unref(&resolver->lookup);
-}
-
-/* The one place where a second lock (the inbox's) is taken under a first: were it not, the owner
- * could cancel and free the loop between the look at `cancelled` and the post. */
-static void resolver_deliver(struct lookup *lookup, const struct answer *answer)
-{
-	struct resolver *resolver = container_of(lookup, struct resolver, lookup);
-
-	resolver->answer = *answer;
-	mutex_lock(&resolver->lock);
-	if (!resolver->cancelled) {
-		resolver->posted = true;
-		loop_post(resolver->loop, &resolver->task);
-	}
-	mutex_unlock(&resolver->lock);
-}
-
-static void resolver_release(struct lookup *lookup)
-{
-	struct resolver *resolver = container_of(lookup, struct resolver, lookup);
-
-	mutex_deinit(&resolver->lock);
-	free(resolver);
-}
-
-void resolver_cancel(struct resolver *resolver)
-{
-	bool posted;
-
-	if (!resolver)
-		return;
-	mutex_lock(&resolver->lock);
-	resolver->cancelled = true;
-	posted = resolver->posted;
-	mutex_unlock(&resolver->lock);
-	if (!posted)
-		lookup_unref(&resolver->lookup);
-}
-
-static struct resolver *resolver_new(const char *host, int family, uint16_t port)
-{
-	struct resolver *resolver = calloc(1, sizeof(*resolver));
-
-	if (!resolver)
-		return NULL;
-	mutex_init(&resolver->lock);
-	resolver->task.run = resolver_run;
-	resolver->lookup.deliver = resolver_deliver;
-	resolver->lookup.release = resolver_release;
-	if (!lookup_init(&resolver->lookup, host, family, port))
-		return resolver;
-	lookup_unref(&resolver->lookup);
-	return NULL;
-}
-
-int resolve_async(const char *host, int family, uint16_t port, struct loop *loop,
-		  void (*done)(void *userdata, int error, const struct pool_addr *addrs,
-			       unsigned int n),
-		  void *userdata, struct resolver **ret_resolver)
-{
-	struct resolver *resolver = resolver_new(host, family, port);
-	int error;
-
-	if (!resolver)
-		return -ENOMEM;
-	resolver->loop = loop;
-	resolver->done = done;
-	resolver->userdata = userdata;
-	*ret_resolver = resolver; /* before done() may run, on another thread too */
-	if (resolve_literal(host, family, port, &resolver->answer)) {
-		resolver->posted = true;
-		loop_post(loop, &resolver->task);
-		return 0;
-	}
-	error = helper_start(&resolver->lookup);
-	if (error) {
-		*ret_resolver = NULL;
-		lookup_unref(&resolver->lookup);
-	}
-	return error;
 }
 
 /* ---- addresses --------------------------------------------------------------------------- */

@@ -88,7 +88,8 @@ struct call {
 	int64_t deadline_ns;  /* CLOCK_MONOTONIC; then done() with -ETIMEDOUT. INT64_MAX: none */
 	bool impatient;       /* done() with -EHOSTDOWN as soon as the server is not SERVER_UP, sent or
 			       * not: for the owner who has an answer of his own. CALL_IDEMPOTENT only */
-	uint64_t key;         /* CALL_BULK: of its file, for STRIPE_FILE */
+	uint64_t key;         /* of its file: CALL_BULK with STRIPE_FILE, and `sticky` calls, go by it */
+	bool sticky;          /* those of one key to one connection while it is up, after pool_stick() */
 	const void *payload;  /* WRITE: sent after head without a copy, zero-padded to 4; may be NULL */
 	uint32_t payload_len;
 
@@ -189,6 +190,8 @@ struct pool_addr {
 enum pool_event_type {
 	POOL_CONN_UP,
 	POOL_CONN_DOWN,
+	POOL_PATH_LOST, /* a connection to `remote` was lost or could not be made; each time, also when that
+			 * is no news */
 	POOL_SERVER_UP,
 	POOL_SERVER_WAITING,
 	POOL_SERVER_DOWN,
@@ -215,10 +218,6 @@ struct pool_config {
 	unsigned int n_loops;         /* 0: min(n_connections, max(2, CPUs), 16) */
 	struct pool_addr addrs[POOL_MAX_ADDRS];
 	unsigned int n_addrs;         /* 0: until pool_set_addresses() */
-	/* The host name (and the port, decimal), resolved again when a connection cannot be
-	 * made; NULL: addrs[] for good. Borrowed. */
-	const char *host, *service;
-	int family;                   /* AF_UNSPEC, AF_INET or AF_INET6 */
 	bool resvport;                /* bind to a port below 1024 where permitted, else any */
 	bool hard;                    /* calls are parked for ever instead of failing */
 	uint32_t prog, vers;          /* probed with procedure 0 (NULL): NFS_PROGRAM, 3 */
@@ -244,11 +243,16 @@ int pool_open(const struct pool_config *config, struct pool **ret_pool);
 /* pool_wait_up - until n connections are up. 0, -ETIMEDOUT at deadline_ns, or, when every
  * connection has failed at least once, the first one's error. Not on a loop's thread. */
 int pool_wait_up(struct pool *pool, unsigned int n, int64_t deadline_ns);
-/* pool_set_addresses - replace the addresses; a pool opened without any, which is SERVER_DOWN, dials.
- * Not on a loop's thread. */
+/* pool_set_addresses - replace the addresses, of which there is at least one; a pool opened without any, which
+ * is SERVER_DOWN, dials. All must lead to the same server. Connection i belongs to address i mod n: one by one
+ * they go there, each when its calls are answered, as long as another one is up. One whose address cannot be
+ * reached takes the next. Not on a loop's thread. */
 void pool_set_addresses(struct pool *pool, const struct pool_addr addrs[], unsigned int n);
+unsigned int pool_n_addresses(struct pool *pool);
 /* pool_set_transfer_max - once FSINFO is known. Any thread. */
 void pool_set_transfer_max(struct pool *pool, uint32_t bytes);
+/* pool_stick - from now on calls that are `sticky` stay on one connection, by key. Was it so before? Any thread. */
+bool pool_stick(struct pool *pool);
 /* pool_close - stop the loops; every call still outstanding is done with -ECONNABORTED on the
  * caller's thread; sockets are closed. Takes NULL. Not on a loop's thread. */
 void pool_close(struct pool *pool);

@@ -12,14 +12,13 @@
 #include "connection.h"
 
 #include <errno.h>
-#include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 
 #include "addr.h"
 #include "call.h"
+#include "health.h"
 #include "loop.h"
 #include "pool_parts.h"
 #include "util.h"
@@ -51,7 +50,8 @@ void connection_snapshot(const struct connection *conn, struct policy_conn *ret_
 	const struct conn_load *load = &conn->load;
 
 	*ret_conn = (struct policy_conn){
-		.state = (enum conn_state)atomic_load(&load->state),
+		.state = atomic_load(&load->leaving) ? CONN_SUSPECT :
+						       (enum conn_state)atomic_load(&load->state),
 		.loop = loop_index(conn->loop),
 		.md = conn->md,
 		.bytes_outstanding = atomic_load(&load->bytes_outstanding),
@@ -95,11 +95,6 @@ static void give_up_replays(struct connection *conn)
 	pool_reroute(conn->pool, &conn->replay, ETIMEDOUT);
 }
 
-static bool is_cancelled(const struct call *call)
-{
-	return atomic_load_explicit(&call->cancelled, memory_order_relaxed);
-}
-
 /* Of the calls of a lost connection, keep those to replay. */
 static void keep_for_replay(struct connection *conn, struct call_list *calls, bool path_suspect)
 {
@@ -110,7 +105,7 @@ static void keep_for_replay(struct connection *conn, struct call_list *calls, bo
 	for (call = TAILQ_FIRST(calls); call; call = next) {
 		next = TAILQ_NEXT(call, link);
 		if (policy_lost(call->class, call->n_sent || call->resent) != POLICY_AMBIGUOUS ||
-		    is_cancelled(call) || call->deadline_ns <= now_ns ||
+		    call_is_cancelled(call) || call->deadline_ns <= now_ns ||
 		    !policy_may_replay(call->class, now_ns - call->first_sent_ns, path_suspect,
 				       call->n_replays))
 			continue;
@@ -128,7 +123,7 @@ static void expire_replays(struct connection *conn, int64_t now_ns)
 
 	for (call = TAILQ_FIRST(&conn->replay); call; call = next) {
 		next = TAILQ_NEXT(call, link);
-		if (call->deadline_ns > now_ns && !is_cancelled(call))
+		if (call->deadline_ns > now_ns && !call_is_cancelled(call))
 			continue;
 		TAILQ_REMOVE(&conn->replay, call, link);
 		call_fail(call, pool_expiry(conn->pool, call, now_ns));
@@ -154,11 +149,12 @@ static void probe_done(struct call *call)
 	loop_timer_cancel(conn->loop, &conn->timer);
 	conn->up_since_ns = loop_now_ns(conn->loop);
 	connection_set_state(conn, CONN_UP);
+	pool_arrived(conn->pool, conn);
 	send_replays(conn);
 	pool_conn_changed(conn->pool, conn, CONN_CONNECTING, 0, NULL, 0);
 }
 
-static void send_probe(struct connection *conn)
+void connection_send_probe(struct connection *conn)
 {
 	const struct pool_config *config = pool_config_of(conn->pool);
 	uint32_t room;
@@ -256,8 +252,8 @@ static void dial_failed(struct connection *conn, int error, const char *reason)
 	if (conn->n_replay_dials >= REPLAY_DIALS)
 		give_up_replays(conn);
 	dial_later(conn);
+	pool_arrived(conn->pool, conn);
 	pool_conn_changed(conn->pool, conn, CONN_CONNECTING, error, reason, 0);
-	pool_dial_failed(conn->pool, conn->loop);
 }
 
 /* While the server is away a SYN of ours goes out every now and then, so that its return is noticed:
@@ -316,7 +312,7 @@ static void connected(struct connection *conn)
 	if (TAILQ_EMPTY(&conn->replay))
 		loop_timer_set(conn->loop, &conn->timer,
 			       clock_ns() + pool_config_of(conn->pool)->connect_ns);
-	send_probe(conn);
+	connection_send_probe(conn);
 }
 
 /* ---- losing it --------------------------------------------------------------------------- */
@@ -369,6 +365,8 @@ static void lose(struct connection *conn, int error, const char *reason, bool pa
 	if (old == CONN_DOWN)
 		return;
 	connection_set_state(conn, CONN_DOWN);
+	atomic_store(&conn->load.leaving, false);
+	pool_arrived(conn->pool, conn);
 	if (old != CONN_CONNECTING && error != EBADMSG)
 		take_answers(conn);
 	reset_socket(conn);
@@ -396,6 +394,19 @@ void connection_lose(struct connection *conn, int error, const char *reason)
 	lose(conn, error, reason, false);
 }
 
+void connection_lose_path(struct connection *conn, int error, const char *reason)
+{
+	lose(conn, error, reason, true);
+}
+
+void connection_suspect(struct connection *conn, const char *reason)
+{
+	if (conn->state != CONN_UP)
+		return;
+	connection_set_state(conn, CONN_SUSPECT);
+	pool_conn_changed(conn->pool, conn, CONN_UP, 0, reason, 0);
+}
+
 void connection_drain(struct connection *conn, struct call_list *list)
 {
 	TAILQ_CONCAT(list, &conn->replay, link);
@@ -406,6 +417,33 @@ void connection_drain(struct connection *conn, struct call_list *list)
 	reset_socket(conn);
 	transfer_reset(conn, list);
 	forget_probe(conn, list);
+}
+
+/* ---- leaving ----------------------------------------------------------------------------- */
+
+void connection_leave(struct connection *conn)
+{
+	atomic_store(&conn->load.leaving, true);
+}
+
+/* Nothing is outstanding, so nothing can be lost with it. */
+static void depart(struct connection *conn)
+{
+	struct call_list none = TAILQ_HEAD_INITIALIZER(none);
+
+	connection_set_state(conn, CONN_DOWN);
+	atomic_store(&conn->load.leaving, false);
+	reset_socket(conn);
+	transfer_reset(conn, &none);
+	conn->n_failures = 0;
+	connection_dial(conn);
+}
+
+/* Whoever hands a call over reserves it first. */
+static bool is_empty(const struct connection *conn)
+{
+	return !conn->probing && TAILQ_EMPTY(&conn->sent) && TAILQ_EMPTY(&conn->send_queue) &&
+	       !atomic_load(&conn->load.bytes_outstanding);
 }
 
 /* ---- events ------------------------------------------------------------------------------ */
@@ -468,183 +506,7 @@ static void timer_expired(struct loop_timer *timer, int64_t now_ns UNUSED)
 		connection_dial(conn);
 }
 
-/* ---- the tick ---------------------------------------------------------------------------- */
-
-static bool is_expired(const struct connection *conn, const struct call *call, int64_t now_ns)
-{
-	bool in_part = transfer_is_partly_sent(conn, call);
-
-	if (call->deadline_ns <= now_ns)
-		return true;
-	if (!in_part && pool_is_out_of_patience(conn->pool, call))
-		return true;
-	return !call->sent && is_cancelled(call);
-}
-
-static uint64_t acked_bytes(const struct connection *conn)
-{
-	uint64_t sent = atomic_load_explicit(&conn->load.bytes_sent, memory_order_relaxed);
-	int unacked;
-
-	if (ioctl(conn->watch.fd, SIOCOUTQ, &unacked) < 0)
-		return 0;
-	return sent - (uint64_t)unacked;
-}
-
-/* A sent call that changes things may not be forgotten while our own kernel could still deliver it.
- * What the server's kernel has, no reset takes back (retransmission.md R5). */
-static bool needs_reset(const struct connection *conn, const struct call *call)
-{
-	if (transfer_is_partly_sent(conn, call))
-		return true;
-	return call->sent && call->class != CALL_IDEMPOTENT && acked_bytes(conn) < call->sent_end;
-}
-
-/* True if the connection must be reset to be rid of a call. */
-static bool take_expired(struct connection *conn, struct call_list *from, int64_t now_ns,
-			 struct call_list *expired)
-{
-	struct call *call, *next;
-
-	for (call = TAILQ_FIRST(from); call; call = next) {
-		next = TAILQ_NEXT(call, link);
-		if (call == &conn->probe || !is_expired(conn, call, now_ns))
-			continue;
-		if (needs_reset(conn, call))
-			return true;
-		transfer_unbind(conn, call);
-		call_fail(call, pool_expiry(conn->pool, call, now_ns));
-		TAILQ_INSERT_TAIL(expired, call, link);
-	}
-	return false;
-}
-
-static void expire(struct connection *conn, int64_t now_ns)
-{
-	struct call_list expired = TAILQ_HEAD_INITIALIZER(expired);
-	struct call *call;
-	bool reset;
-
-	reset = take_expired(conn, &conn->sent, now_ns, &expired);
-	reset = take_expired(conn, &conn->send_queue, now_ns, &expired) || reset;
-	while ((call = TAILQ_FIRST(&expired))) {
-		TAILQ_REMOVE(&expired, call, link);
-		pool_finish(conn->pool, call);
-	}
-	if (reset)
-		connection_lose(conn, ETIMEDOUT, "a call was not answered in time");
-}
-
-/* A server that is alive may still have dropped a call: Ganesha does when a file goes away under it,
- * knfsd does with duplicates in progress. */
-static void repeat_unanswered(struct connection *conn, int64_t now_ns)
-{
-	const struct pool_config *config = pool_config_of(conn->pool);
-	struct call_list elsewhere = TAILQ_HEAD_INITIALIZER(elsewhere);
-	struct call_list given_back = TAILQ_HEAD_INITIALIZER(given_back);
-	struct call *call, *next;
-
-	for (call = TAILQ_FIRST(&conn->sent); call; call = next) {
-		next = TAILQ_NEXT(call, link);
-		if (call == &conn->probe || call == conn->placing || is_cancelled(call))
-			continue;
-		switch (policy_repeat(&(struct policy_unanswered){
-			.class = call->class,
-			.size = call->size,
-			.replayed = call->n_replays > 0,
-			.n_repeats = call->n_repeats,
-			.waited_ns = now_ns - call->sent_ns,
-			.timeo_ns = config->timeo_ns,
-			.retrans = config->retrans,
-			.hard = config->hard,
-		})) {
-		case POLICY_WAIT:
-			break;
-		case POLICY_REPEAT_HERE:
-			pool_count_repeat(conn->pool);
-			transfer_repeat(conn, call);
-			break;
-		case POLICY_REPEAT_ELSEWHERE:
-			transfer_unbind(conn, call);
-			TAILQ_INSERT_TAIL(&elsewhere, call, link);
-			break;
-		case POLICY_GIVE_BACK:
-			if (needs_reset(conn, call))
-				break; /* the connection is found out sooner or later */
-			transfer_unbind(conn, call);
-			call_fail(call, -ETIMEDOUT);
-			TAILQ_INSERT_TAIL(&given_back, call, link);
-			break;
-		}
-	}
-	queue_finish_all(conn->pool, &given_back, 0);
-	while ((call = TAILQ_FIRST(&elsewhere))) {
-		TAILQ_REMOVE(&elsewhere, call, link);
-		pool_repeat(conn->pool, call);
-	}
-}
-
-/* Nobody can answer a call that is still on its way: while a large WRITE crawls over a slow link, a
- * silent server is no sign of a dead path. True if the oldest unanswered call has not arrived and
- * more of it has since the last tick. */
-static bool is_arriving(struct connection *conn)
-{
-	const struct call *oldest = TAILQ_FIRST(&conn->sent);
-	uint64_t before = conn->acked_ns >= connection_waiting_since(conn) ? conn->acked : UINT64_MAX;
-
-	conn->acked = acked_bytes(conn);
-	conn->acked_ns = loop_now_ns(conn->loop);
-	return conn->acked > before && (!oldest || oldest->sent_end > conn->acked);
-}
-
-/* Segments in flight, not bytes to send: a busy server may have closed its window. */
-static bool has_unacked(const struct connection *conn)
-{
-	struct tcp_info info = { .tcpi_unacked = 0 };
-	socklen_t len = sizeof(info);
-
-	return !getsockopt(conn->watch.fd, IPPROTO_TCP, TCP_INFO, &info, &len) && info.tcpi_unacked;
-}
-
-static enum policy_health health(struct connection *conn, int64_t now_ns)
-{
-	struct policy_signs signs = {
-		.now_ns = now_ns,
-		.waiting_since_ns = connection_waiting_since(conn),
-		.last_rx_ns = atomic_load_explicit(&conn->load.last_rx_ns, memory_order_relaxed),
-		.others_rx_ns = pool_others_rx_ns(conn->pool, conn),
-		.suspicious = pool_is_suspicious(conn->pool),
-		.rtt_ns = atomic_load_explicit(&conn->load.rtt_ns, memory_order_relaxed),
-		.detect_ns = pool_config_of(conn->pool)->detect_ns,
-	};
-
-	signs.unacked = signs.waiting_since_ns && has_unacked(conn);
-	return policy_health(&signs);
-}
-
-static void judge(struct connection *conn, int64_t now_ns)
-{
-	switch (health(conn, now_ns)) {
-	case POLICY_HEALTHY:
-		break;
-	case POLICY_PROBE:
-		send_probe(conn);
-		break;
-	case POLICY_SUSPECT:
-		send_probe(conn);
-		if (conn->state == CONN_UP) {
-			connection_set_state(conn, CONN_SUSPECT);
-			pool_conn_changed(conn->pool, conn, CONN_UP, 0, "no answer for a while", 0);
-		}
-		break;
-	case POLICY_BLACK_HOLE:
-		lose(conn, ETIMEDOUT, "silent, while others were answered", true);
-		break;
-	case POLICY_DEAD:
-		lose(conn, ETIMEDOUT, "silent", pool_server_state(conn->pool) == SERVER_UP);
-		break;
-	}
-}
+/* ---- the tick ----------------------------------------------------------------------------- */
 
 static bool has_socket(const struct connection *conn)
 {
@@ -656,16 +518,15 @@ void connection_tick(struct connection *conn, int64_t now_ns)
 	expire_replays(conn, now_ns);
 	if (!has_socket(conn))
 		return;
-	expire(conn, now_ns);
+	health_expire(conn, now_ns);
 	if (!has_socket(conn))
 		return;
-	repeat_unanswered(conn, now_ns);
+	health_repeat(conn, now_ns);
 	transfer_tick(conn, now_ns);
-	if (connection_waiting_since(conn) && is_arriving(conn)) {
-		connection_set_waiting(conn, now_ns);
-		atomic_store_explicit(&conn->load.last_progress_ns, now_ns, memory_order_relaxed);
-	}
-	judge(conn, now_ns);
+	if (atomic_load(&conn->load.leaving) && is_empty(conn))
+		depart(conn);
+	else
+		health_judge(conn, now_ns);
 }
 
 /* ---- making and unmaking ----------------------------------------------------------------- */

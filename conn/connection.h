@@ -22,6 +22,7 @@ enum { XID_BUCKETS = 64 };
 /* What other threads see. */
 struct conn_load {
 	_Atomic(int) state;                 /* enum conn_state; written by connection_set_state() */
+	_Atomic(bool) leaving;              /* no new calls: connection_leave() */
 	_Atomic(uint64_t) bytes_outstanding; /* also added to by whoever hands a call over */
 	_Atomic(uint32_t) n_outstanding;
 	_Atomic(uint64_t) window;
@@ -47,7 +48,6 @@ struct connection {
 	uint32_t watched;             /* EPOLL* bits */
 	struct loop_timer timer;      /* CONN_CONNECTING: limit; CONN_DOWN: next dial */
 	unsigned int n_failures;      /* dials since it was last up for long */
-	unsigned int n_dials;
 	uint16_t local_port;          /* to dial from again; 0: any */
 	struct pool_addr dialled;     /* where to, last */
 
@@ -96,6 +96,15 @@ void connection_dial(struct connection *conn);
 /* connection_lose - reset the socket (RST, so that nothing of it is delivered later), give its calls
  * back to the pool, dial again after a pause. error: errno; reason: static text. */
 void connection_lose(struct connection *conn, int error, const char *reason);
+/* connection_lose_path - the same, and never again from this port: its path is the suspect. */
+void connection_lose_path(struct connection *conn, int error, const char *reason);
+/* connection_leave - take no more calls and, once those it has are answered, be dialled anew where the pool says
+ * (pool_next_address()). The others carry on. */
+void connection_leave(struct connection *conn);
+/* connection_suspect - no new calls until a byte comes. */
+void connection_suspect(struct connection *conn, const char *reason);
+/* connection_send_probe - a NULL call, unless one is under way. */
+void connection_send_probe(struct connection *conn);
 /* connection_reserve - count a call that is about to be bound; any thread. */
 void connection_reserve(struct connection *conn, const struct call *call);
 void connection_unreserve(struct connection *conn, const struct call *call);

@@ -128,9 +128,10 @@ int mount_program_port(const struct mount_query *query, const struct pool_addr *
 void mount_umnt(const struct mount_query *query, const struct mount_result *result);
 
 /* mount_resolve - getaddrinfo(3) in a thread of its own, so that a dead name server costs no more
- * than until deadline_ns. Fills addrs[0..POOL_MAX_ADDRS) with port, without duplicates. 0, an EAI_*
- * value for gai_strerror(3), or -ETIMEDOUT, which is none of them. */
-int mount_resolve(const char *host, int family, uint16_t port, int64_t deadline_ns,
+ * than until deadline_ns, and no more than a tenth of a second once cancel_fd is readable (0: none). Fills
+ * addrs[0..POOL_MAX_ADDRS) with port, without duplicates. 0, an EAI_* value for gai_strerror(3), or
+ * -ETIMEDOUT or -ECANCELED, which are none of them. */
+int mount_resolve(const char *host, int family, uint16_t port, int64_t deadline_ns, int cancel_fd,
 		  struct pool_addr addrs[], unsigned int *ret_n);
 
 #endif

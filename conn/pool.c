@@ -16,7 +16,7 @@
 static const int64_t TICK_NS = 125 * NS_PER_MS;
 static const int64_t LATE_NS = 1 * NS_PER_S;
 static const int64_t IDLE_TICK_NS = 10 * NS_PER_S;
-static const int64_t RESOLVE_EVERY_NS = 5 * NS_PER_S;
+static const int64_t SETTLED_NS = 1 * NS_PER_S;
 
 const struct pool_config *pool_config_of(const struct pool *pool)
 {
@@ -68,7 +68,7 @@ struct pool_addr pool_next_address(struct pool *pool, struct connection *conn)
 	struct pool_addr addr;
 
 	mutex_lock(&pool->lock);
-	addr = pool->config.addrs[(conn->id + conn->n_dials++) % pool->config.n_addrs];
+	addr = pool->config.addrs[(conn->id + conn->n_failures) % pool->config.n_addrs];
 	conn->remote = addr.sa;
 	mutex_unlock(&pool->lock);
 	return addr;
@@ -89,38 +89,48 @@ void pool_conn_addresses(struct pool *pool, struct connection *conn)
 	mutex_unlock(&pool->lock);
 }
 
-static void resolved(void *userdata, int error, const struct pool_addr *addrs, unsigned int n)
+/* Whether it goes to the address that is its own: connection i has number i mod n. */
+static bool is_at_home(struct pool *pool, const struct connection *conn)
 {
-	struct pool *pool = userdata;
+	struct pool_addr home;
 
 	mutex_lock(&pool->lock);
-	pool->resolver = NULL;
-	pool->resolved_ns = clock_ns();
-	if (!error && n) {
-		memcpy(pool->config.addrs, addrs, n * sizeof(addrs[0]));
-		pool->config.n_addrs = n;
-	}
+	home = pool->config.addrs[conn->id % pool->config.n_addrs];
 	mutex_unlock(&pool->lock);
+	return sockaddr_same_host(&home.sa, &conn->dialled.sa) &&
+	       sockaddr_port(&home.sa) == sockaddr_port(&conn->dialled.sa);
 }
 
-/* Loop 0 resolves for all, so that one answer at a time is awaited. */
-void pool_dial_failed(struct pool *pool, struct loop *loop)
+/* Worth it, and without harm: others carry on meanwhile. */
+static bool should_go_home(struct pool *pool, const struct connection *conn)
 {
-	struct resolver *resolver = NULL;
-	bool wanted;
+	return conn->state == CONN_UP && atomic_load(&pool->n_up) > 1 && !is_at_home(pool, conn);
+}
 
-	if (!pool->config.host || loop_index(loop) != 0)
-		return;
+static void go_home(struct pool *pool, struct connection *conn, int64_t now_ns)
+{
+	struct connection *nobody = NULL;
+
+	if (now_ns - conn->up_since_ns >= SETTLED_NS && should_go_home(pool, conn) &&
+	    atomic_compare_exchange_strong(&pool->leaving, &nobody, conn))
+		connection_leave(conn);
+}
+
+unsigned int pool_n_addresses(struct pool *pool)
+{
+	unsigned int n;
+
 	mutex_lock(&pool->lock);
-	wanted = !pool->resolver && clock_ns() - pool->resolved_ns >= RESOLVE_EVERY_NS;
+	n = pool->config.n_addrs;
 	mutex_unlock(&pool->lock);
-	if (!wanted || resolve_async(pool->config.host, pool->config.family,
-				     (uint16_t)atoi(pool->config.service), loop, resolved, pool,
-				     &resolver))
-		return;
-	mutex_lock(&pool->lock);
-	pool->resolver = resolver;
-	mutex_unlock(&pool->lock);
+	return n;
+}
+
+void pool_arrived(struct pool *pool, struct connection *conn)
+{
+	struct connection *expected = conn;
+
+	atomic_compare_exchange_strong(&pool->leaving, &expected, NULL);
 }
 
 /* ---- the tick ---------------------------------------------------------------------------- */
@@ -137,7 +147,8 @@ static bool is_busy(struct pool_loop *own)
 	     i += pool->n_loops) {
 		struct connection *conn = &pool->conns[i];
 
-		if (conn->state != CONN_UP || connection_waiting_since(conn))
+		if (conn->state != CONN_UP || connection_waiting_since(conn) ||
+		    should_go_home(pool, conn))
 			return true;
 	}
 	return false;
@@ -148,8 +159,10 @@ static void tick_connections(struct pool_loop *own, int64_t now_ns)
 	struct pool *pool = own->pool;
 
 	for (unsigned int i = loop_index(own->loop); i < pool->config.n_connections;
-	     i += pool->n_loops)
+	     i += pool->n_loops) {
 		connection_tick(&pool->conns[i], now_ns);
+		go_home(pool, &pool->conns[i], now_ns);
+	}
 }
 
 static void tick_expired(struct loop_timer *timer, int64_t now_ns)
@@ -183,16 +196,6 @@ static unsigned int default_loops(unsigned int n_connections)
 	return (unsigned int)min_size(min_size(n, n_connections), POOL_MAX_LOOPS);
 }
 
-static bool has_addresses(struct pool *pool)
-{
-	bool has;
-
-	mutex_lock(&pool->lock);
-	has = pool->config.n_addrs > 0;
-	mutex_unlock(&pool->lock);
-	return has;
-}
-
 /* On the loop's thread: dial its connections, all in parallel. */
 static void dial_run(struct loop_task *task)
 {
@@ -200,7 +203,7 @@ static void dial_run(struct loop_task *task)
 	struct pool *pool = own->pool;
 
 	atomic_store(&own->dial_posted, false);
-	if (atomic_load(&pool->closing) || !has_addresses(pool))
+	if (atomic_load(&pool->closing) || !pool_n_addresses(pool))
 		return;
 	for (unsigned int i = loop_index(own->loop); i < pool->config.n_connections;
 	     i += pool->n_loops) {
@@ -313,7 +316,7 @@ int pool_open(const struct pool_config *config, struct pool **ret_pool)
 	pool->n_loops = (unsigned int)min_size(pool->n_loops, POOL_MAX_LOOPS);
 	atomic_store(&pool->transfer_max, config->transfer_max);
 	atomic_store(&pool->server, config->n_addrs ? SERVER_WAITING : SERVER_DOWN);
-	pool->watch.silent_since_ns = pool->watch.down_since_ns = pool->resolved_ns = clock_ns();
+	pool->watch.silent_since_ns = pool->watch.down_since_ns = clock_ns();
 	if (!config->n_addrs)
 		pool->watch.silent_since_ns -= config->detect_ns;
 	init_lock(pool);
@@ -386,18 +389,11 @@ static void join_loops(struct pool *pool)
 
 static void stop_loops(struct pool *pool)
 {
-	struct resolver *resolver;
-
 	for (unsigned int i = 0; i < pool->n_loops; i++)
 		if (pool->loops[i].loop)
 			loop_stop(pool->loops[i].loop);
 	join_loops(pool);
 	atomic_store(&pool->stopped, true);
-	mutex_lock(&pool->lock);
-	resolver = pool->resolver;
-	pool->resolver = NULL;
-	mutex_unlock(&pool->lock);
-	resolver_cancel(resolver);
 	join_loops(pool); /* what later ones left for earlier ones before they stopped */
 }
 

@@ -10,10 +10,11 @@
 /* pool_config_of - constant while the pool lives, but for the addresses. */
 const struct pool_config *pool_config_of(const struct pool *pool);
 uint32_t pool_transfer_max(const struct pool *pool);
-/* pool_next_address - where to dial now: the addresses in turn. Sets conn->remote. */
+/* pool_next_address - where to dial now: its own address, after failures the others in turn. Sets
+ * conn->remote. */
 struct pool_addr pool_next_address(struct pool *pool, struct connection *conn);
-/* pool_dial_failed - have the host name resolved again, at most every few seconds. */
-void pool_dial_failed(struct pool *pool, struct loop *loop);
+/* pool_arrived - if it was leaving, another one may now. */
+void pool_arrived(struct pool *pool, struct connection *conn);
 
 /* pool_conn_changed - conn->state changed; error and reason as for connection_lose(), n_moved its
  * calls that went elsewhere. */

@@ -45,6 +45,8 @@ struct pool {
 	_Atomic(uint64_t) n_ambiguous, n_bad_replies, n_resent, n_repeated, n_handed_over;
 	_Atomic(bool) said_no_resvport;
 
+	_Atomic(struct connection *) leaving; /* connection_leave(): one at a time */
+	_Atomic(bool) sticks;             /* pool_stick() */
 	_Atomic(uint64_t) bulk_turn;      /* STRIPE_RR: counts calls */
 	_Atomic(uint64_t) bytes_queued;   /* cost of bulk; written under lock */
 	_Atomic(int64_t) small_ns;        /* the last small call that counted */
@@ -55,8 +57,6 @@ struct pool {
 	struct call_list small, bulk;
 	_Atomic(unsigned int) n_queued; /* written under lock */
 	struct server_watch watch;
-	int64_t resolved_ns;
-	struct resolver *resolver;
 	unsigned int n_failed;     /* connections that have failed, since there are addresses */
 	int first_error;
 };

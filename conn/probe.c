@@ -127,8 +127,8 @@ static enum mount_failure probe_resolve(struct probe *probe)
 	int error;
 
 	stage_enter(probe, MOUNT_STAGE_RESOLVE);
-	error = resolve_wait(query->host, query->family, query->nfs_port, probe->until_ns,
-			     query->cancel_fd, result->addrs, &result->n_addrs);
+	error = mount_resolve(query->host, query->family, query->nfs_port, probe->until_ns,
+			      query->cancel_fd, result->addrs, &result->n_addrs);
 	if (error == -ECANCELED)
 		return MOUNT_CANCELLED;
 	if (error == -ETIMEDOUT)

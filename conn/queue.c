@@ -36,11 +36,6 @@ void queue_finish_all(struct pool *pool, struct call_list *calls, int status)
 	}
 }
 
-static bool is_cancelled(const struct call *call)
-{
-	return atomic_load_explicit(&call->cancelled, memory_order_relaxed);
-}
-
 void call_cancel(struct call *call)
 {
 	atomic_store_explicit(&call->cancelled, true, memory_order_relaxed);
@@ -53,7 +48,7 @@ bool pool_is_out_of_patience(const struct pool *pool, const struct call *call)
 
 int pool_expiry(const struct pool *pool, const struct call *call, int64_t now_ns)
 {
-	if (is_cancelled(call))
+	if (call_is_cancelled(call))
 		return -EINTR;
 	return call->deadline_ns > now_ns && pool_is_out_of_patience(pool, call) ? -EHOSTDOWN :
 										     -ETIMEDOUT;
@@ -84,6 +79,11 @@ bool pool_is_small_busy(const struct pool *pool, int64_t now_ns)
 	return now_ns < atomic_load_explicit(&pool->md_until_ns, memory_order_relaxed);
 }
 
+bool pool_stick(struct pool *pool)
+{
+	return atomic_exchange(&pool->sticks, true);
+}
+
 static void look(struct pool *pool, struct policy_conn *conns, int64_t now_ns)
 {
 	bool md = pool_is_small_busy(pool, now_ns);
@@ -100,6 +100,8 @@ static int pick(struct pool *pool, const struct call *call, uint64_t ahead, stru
 	unsigned int n = pool->config.n_connections;
 
 	look(pool, conns, now_of(own));
+	if (call->sticky && atomic_load_explicit(&pool->sticks, memory_order_relaxed))
+		return policy_stripe(conns, n, call->key);
 	if (call->size == CALL_BULK && pool->config.stripe == STRIPE_RR)
 		return policy_stripe(conns, n, atomic_fetch_add(&pool->bulk_turn, 1));
 	if (call->size == CALL_BULK && pool->config.stripe == STRIPE_FILE)
@@ -220,7 +222,7 @@ static void hand_over_run(struct loop_task *task)
 		connection_unreserve(conn, call);
 		call_fail(call, -ECONNABORTED);
 		pool_finish(pool, call);
-	} else if (is_cancelled(call)) {
+	} else if (call_is_cancelled(call)) {
 		connection_unreserve(conn, call);
 		call_fail(call, -EINTR);
 		pool_finish(pool, call);
@@ -315,7 +317,7 @@ static void delay_expired(struct loop_timer *timer, int64_t now_ns)
 	struct pool_loop *own = &pool->loops[loop_index(call->loop)];
 
 	TAILQ_REMOVE(&own->delayed, call, link);
-	if (!is_cancelled(call) && call->deadline_ns > now_ns) {
+	if (!call_is_cancelled(call) && call->deadline_ns > now_ns) {
 		start(pool, call);
 		return;
 	}
@@ -332,7 +334,7 @@ static void expire_delayed(struct pool_loop *own, int64_t now_ns)
 	/* done() may add to the end, and no more than that. */
 	for (call = TAILQ_FIRST(&own->delayed); call; call = next) {
 		next = TAILQ_NEXT(call, link);
-		if (!is_cancelled(call) && !pool_is_out_of_patience(pool, call))
+		if (!call_is_cancelled(call) && !pool_is_out_of_patience(pool, call))
 			continue;
 		loop_timer_cancel(own->loop, &call->delay);
 		delay_expired(&call->delay, now_ns);
@@ -409,7 +411,7 @@ void pool_pull(struct pool *pool, struct connection *conn)
 		call = dequeue(pool, conns, conn->id);
 		if (!call)
 			return;
-		if (is_cancelled(call)) {
+		if (call_is_cancelled(call)) {
 			call_fail(call, -EINTR);
 			pool_finish(pool, call);
 			continue;
@@ -451,7 +453,7 @@ static void take_expired(struct pool *pool, struct call_list *queue, int64_t now
 
 	for (call = TAILQ_FIRST(queue); call; call = next) {
 		next = TAILQ_NEXT(call, link);
-		if (call->deadline_ns > now_ns && !is_cancelled(call) &&
+		if (call->deadline_ns > now_ns && !call_is_cancelled(call) &&
 		    !pool_is_out_of_patience(pool, call))
 			continue;
 		TAILQ_REMOVE(queue, call, link);
@@ -486,7 +488,7 @@ static int fate(struct call *call, int error, int64_t now_ns)
 {
 	bool sent = call->n_sent > 0;
 
-	if (is_cancelled(call))
+	if (call_is_cancelled(call))
 		return -EINTR;
 	if (policy_lost(call->class, sent || call->resent) == POLICY_AMBIGUOUS ||
 	    call->deadline_ns <= now_ns)

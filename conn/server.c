@@ -224,6 +224,14 @@ static void note_waiters(struct pool *pool, struct connection *conn, int error)
 	mutex_unlock(&pool->lock);
 }
 
+static void tell_path(struct pool *pool, const struct pool_event *lost)
+{
+	struct pool_event event = *lost;
+
+	event.type = POOL_PATH_LOST;
+	tell(pool, &event);
+}
+
 static void report(struct pool *pool, struct connection *conn, enum conn_state old, int error,
 		   const char *reason, unsigned int n_moved)
 {
@@ -242,6 +250,8 @@ static void report(struct pool *pool, struct connection *conn, enum conn_state o
 	bool is_news = conn->state == CONN_UP || !conn->told_lost;
 
 	note_waiters(pool, conn, error);
+	if (conn->state == CONN_DOWN)
+		tell_path(pool, &event);
 	conn->told_lost = conn->state != CONN_UP;
 	if (!is_news)
 		return; /* a further dial that failed */

@@ -228,7 +228,7 @@ static bool drop_cancelled(struct connection *conn)
 
 	for (int i = 0; i < SEND_IOVS && (call = next); i++) {
 		next = TAILQ_NEXT(call, link);
-		if (call->sent || !atomic_load_explicit(&call->cancelled, memory_order_relaxed))
+		if (call->sent || !call_is_cancelled(call))
 			continue;
 		transfer_unbind(conn, call);
 		TAILQ_INSERT_TAIL(&dropped, call, link);

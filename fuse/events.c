@@ -8,7 +8,6 @@
 
 #include "../conn/util.h"
 #include "log.h"
-#include "options.h"
 
 static const char *address(const struct sockaddr_storage *sa, char *text, size_t size)
 {
@@ -45,9 +44,8 @@ static const char *which(const struct pool_event *event, char *text, size_t size
 	return text;
 }
 
-void events_log(void *userdata, const struct pool_event *event)
+void events_log(const struct options *options, const struct pool_event *event)
 {
-	const struct options *options = userdata;
 	const char *host = options->source.host;
 	char remote[NI_MAXHOST + NI_MAXSERV + 4], conns[sizeof(remote) + 40], reason[160];
 
@@ -64,6 +62,8 @@ void events_log(void *userdata, const struct pool_event *event)
 		log_info(MSG_CONN_DOWN, "%s lost: %s, %u requests moved",
 			 which(event, conns, sizeof(conns)), why(event, reason, sizeof(reason)),
 			 event->n_moved);
+		break;
+	case POOL_PATH_LOST:
 		break;
 	case POOL_SERVER_UP:
 		if (!event->was_down) { /* nobody was told that it went */

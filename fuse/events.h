@@ -3,9 +3,9 @@
 #ifndef FUSE_EVENTS_H
 #define FUSE_EVENTS_H
 
-#include "../conn/conn.h"
+#include "options.h"
 
-/* events_log - a pool_config.event callback; userdata is the struct options of the mount. */
-void events_log(void *userdata, const struct pool_event *event);
+/* events_log - of the mount with these options. On a loop's thread; does not wait. */
+void events_log(const struct options *options, const struct pool_event *event);
 
 #endif

@@ -57,7 +57,7 @@ int find_server(struct find *find)
 		error = -ECANCELED;
 	if (error)
 		message_from_mount_result(find->options, &find->query, &find->result, find->error);
-	else if (!find->service[0]) /* the pool reads it from then on */
+	else
 		snprintf(find->service, sizeof(find->service), "%u", find->result.nfs_port);
 	return error;
 }
@@ -230,7 +230,7 @@ static int attempt(struct find *find)
 
 	if (error)
 		return error;
-	pool_set_addresses(find->fs->pool, find->result.addrs, find->result.n_addrs);
+	pool_set_addresses(find->fs->pool, find->result.addrs, 1);
 	error = find_connections(find);
 	if (!error)
 		error = set_root(find);

@@ -19,7 +19,7 @@ struct find {
 	int64_t deadline_ns;         /* of the present attempt */
 	struct mount_query query;
 	struct mount_result result;  /* of the last find_server() */
-	char service[8];             /* the NFS port; the pool borrows it */
+	char service[8];             /* the NFS port, for messages */
 	struct export_probe probe;
 };
 

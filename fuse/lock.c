@@ -38,6 +38,7 @@ static void event(void *userdata, const struct pool_event *event)
 			 locks->fs->options->source.host, event->reason);
 		break;
 	case POOL_CONN_UP:
+	case POOL_PATH_LOST:
 		if (event->reconnected)
 			lock_check_all(locks);
 		break;

@@ -16,6 +16,7 @@
 #include <fuse_lowlevel.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -24,6 +25,7 @@
 #include <unistd.h>
 
 #include "../conn/util.h"
+#include "addresses.h"
 #include "dev.h"
 #include "events.h"
 #include "find.h"
@@ -60,6 +62,7 @@ struct mount {
 	int stop_fd;       /* epoll: one of these two */
 	int root_stale_fd; /* eventfd: fs_root_is_stale() */
 	struct fusectl fusectl;
+	_Atomic(struct addresses *) addresses; /* once found */
 };
 
 /* dev.h's on_gone has only the fs to go by. */
@@ -110,8 +113,18 @@ static int stage_network(struct mount *mount)
 	}
 }
 
-/* With bg there are no addresses yet. */
-static void pool_config_from(const struct mount *mount, struct pool_config *ret_config)
+static void pool_event(void *userdata, const struct pool_event *event)
+{
+	struct mount *mount = userdata;
+
+	events_log(mount->options, event);
+	if (event->type == POOL_PATH_LOST)
+		addresses_lost(atomic_load(&mount->addresses), &event->remote);
+}
+
+/* The address that answered, to begin with; the others have to prove themselves (addresses.h). With bg there
+ * is none yet. */
+static void pool_config_from(struct mount *mount, struct pool_config *ret_config)
 {
 	const struct options *options = mount->options;
 	const struct mount_result *result = &mount->find.result;
@@ -119,17 +132,15 @@ static void pool_config_from(const struct mount *mount, struct pool_config *ret_
 	options_pool_config(options, ret_config);
 	ret_config->n_connections = options->nconnect;
 	ret_config->n_loops = options->n_loops;
-	ret_config->n_addrs = result->n_addrs;
-	ret_config->host = options->source.host;
-	ret_config->service = mount->find.service;
+	ret_config->n_addrs = result->n_addrs ? 1 : 0;
 	ret_config->prog = NFS3_PROGRAM;
 	ret_config->vers = NFS3_VERSION;
 	ret_config->transfer_max = MIB(1);
 	ret_config->window = (uint32_t)options->window;
 	ret_config->md_connections = options->mdconnect;
 	ret_config->stripe = options->stripe;
-	ret_config->event = events_log;
-	ret_config->userdata = (void *)(uintptr_t)options;
+	ret_config->event = pool_event;
+	ret_config->userdata = mount;
 	memcpy(ret_config->addrs, result->addrs, sizeof(ret_config->addrs));
 }
 
@@ -351,10 +362,22 @@ static void wait_for_stop(struct mount *mount)
 		if (fds[1].revents) {
 			eventfd_read(mount->root_stale_fd, &count);
 			find_root_again(&mount->find);
+			addresses_check(atomic_load(&mount->addresses));
 		}
 		if (locks_wanted || fds[2].revents)
 			locks_wanted = !find_locks(&mount->find);
 	}
+}
+
+static void start_addresses(struct mount *mount)
+{
+	struct addresses *addresses;
+	int error = addresses_start(&mount->fs, &mount->find, &addresses);
+
+	if (error)
+		log_warn(MSG_SYSTEM, "other addresses of the server are not used: %s",
+			 strerrordesc_np(-error));
+	atomic_store(&mount->addresses, addresses);
 }
 
 /* 0, or -errno with a message when bg has given up. */
@@ -375,8 +398,11 @@ static int serve(struct mount *mount)
 		if (!error)
 			log_info(MSG_MOUNTED, "%s", line);
 	}
-	if (!error)
+	if (!error) {
+		start_addresses(mount);
 		wait_for_stop(mount);
+		addresses_stop(atomic_load(&mount->addresses));
+	}
 	if (unmount_run(&unmount, is_readable(mount->gone_fd)))
 		mount->mounted = false;
 	return error == -ECANCELED ? 0 : error;
@@ -419,6 +445,7 @@ static void take_down(struct mount *mount)
 		wback_close(&mount->fs);
 		locks_close(mount->fs.locks, min_i64(LOCKS_BACK_NS, mount->options->umounttimeo_ns));
 		pool_close(mount->fs.pool);
+		addresses_free(atomic_load(&mount->addresses));
 	}
 	/* It also frees what fuse_session_mount() made; but once the mount is detached, it must see that
 	 * the kernel has ended the session, or it would unmount whatever is there now. */

@@ -36,7 +36,13 @@ static const struct option_choice family_choices[] = {
 	{ "any", AF_UNSPEC, MSG_NONE, false },
 	{ "4", AF_INET, MSG_NONE, false },
 	{ "6", AF_INET6, MSG_NONE, false },
-	{ "both", 0, MSG_OPTION_UNSUPPORTED, true },
+	{ "both", AF_UNSPEC, MSG_NONE, false },
+	{ NULL, 0, MSG_NONE, false },
+};
+
+static const struct option_choice dns_choices[] = {
+	{ "all", DNS_ALL, MSG_NONE, false },
+	{ "first", DNS_FIRST, MSG_NONE, false },
 	{ NULL, 0, MSG_NONE, false },
 };
 
@@ -151,12 +157,16 @@ const struct option_row option_table[] = {
 	  .shown = "1 if nconnect >= 3", .min = 0, .max = 63, OPTION_FIELD(mdconnect),
 	  GIVEN(mdconnect_given), .live = true, .help = "connections kept for small calls while there are any" },
 	LATER("max_connect", GROUP_CONNECTION),
-	LATER("addrs", GROUP_CONNECTION),
-	LATER("remoteports", GROUP_CONNECTION),
-	LATER("dns", GROUP_CONNECTION),
+	{ "addrs", .group = GROUP_CONNECTION, .kind = KIND_STRING, .value = "A~B~C-D",
+	  .min = 1, .max = 1024, .shown = "none", OPTION_FIELD(addrs_text), .help = "further addresses of the same server" },
+	{ "remoteports", .group = GROUP_CONNECTION, .kind = KIND_STRING, .value = "A~B~C-D",
+	  .min = 1, .max = 1024, .shown = "none", OPTION_FIELD(addrs_text), .help = "the same as addrs" },
+	{ "dns", .group = GROUP_CONNECTION, .kind = KIND_CHOICE, .initial = "all",
+	  .choices = dns_choices, OPTION_FIELD(dns),
+	  .help = "of the addresses of the server's name: all that serve the export, or one" },
 	{ "family", .group = GROUP_CONNECTION, .kind = KIND_CHOICE, .initial = "any",
 	  .choices = family_choices, OPTION_FIELD(family), GIVEN(family_given),
-	  .help = "addresses to use: IPv4, IPv6 or either" },
+	  .help = "addresses to use: IPv4, IPv6 or any of both" },
 	LATER("localaddrs", GROUP_CONNECTION),
 	LATER("localports", GROUP_CONNECTION),
 	LATER("bindif", GROUP_CONNECTION),

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "../conn/util.h"
+#include "addrlist.h"
 #include "option_parser.h"
 
 /* ---- the command line -------------------------------------------------------------------- */
@@ -167,6 +168,33 @@ static enum mount_transport pick_mount_transport(const struct option_draft *draf
 	return MOUNT_DISCOVER;
 }
 
+static bool may_use(const struct options *options, const struct pool_addr *addr)
+{
+	return options->family == AF_UNSPEC || addr->sa.ss_family == options->family;
+}
+
+static int complete_addresses(struct parser *parser)
+{
+	struct options *options = &parser->draft.options;
+	char why[OPTIONS_NOTE_MAX];
+
+	if (!options->addrs_text)
+		return 0;
+	if (addrlist_parse(options->addrs_text, options->addrs, &options->n_addrs, why, sizeof(why))) {
+		message_set(parser->error, MSG_BAD_VALUE, "addrs=%.*s: %s", WORD_SHOWN,
+			    options->addrs_text, why);
+		message_why(parser->error, "A~B~C-D: IPv4 or IPv6 addresses of the same server, at most %d.",
+			    POOL_MAX_ADDRS);
+		return -EINVAL;
+	}
+	for (unsigned int i = 0; i < options->n_addrs; i++)
+		if (!may_use(options, &options->addrs[i]))
+			return conflict(parser, "addrs has IPv%d addresses, and family=%d (or proto=tcp6) excludes them",
+					options->family == AF_INET ? 6 : 4,
+					options->family == AF_INET ? 4 : 6);
+	return 0;
+}
+
 static int complete_network(struct parser *parser)
 {
 	struct option_draft *draft = &parser->draft;
@@ -187,7 +215,7 @@ static int complete_network(struct parser *parser)
 				draft->port, options->source.port);
 	options->port = options->source.port ? options->source.port : (uint16_t)draft->port;
 	options->mountport = (uint16_t)draft->mountport;
-	return 0;
+	return complete_addresses(parser);
 }
 
 static void complete_times(struct option_draft *draft)
@@ -401,7 +429,8 @@ void options_deinit(struct options *options)
 	free(options->mountpoint);
 	free(options->fsname);
 	free(options->subtype);
-	options->mountpoint = options->fsname = options->subtype = NULL;
+	free(options->addrs_text);
+	options->addrs_text = options->mountpoint = options->fsname = options->subtype = NULL;
 }
 
 /* ---- what others need of them ------------------------------------------------------------ */
@@ -441,7 +470,6 @@ void options_mount_query(const struct options *options, struct mount_query *ret_
 void options_pool_config(const struct options *options, struct pool_config *ret_config)
 {
 	*ret_config = (struct pool_config){
-		.family = options->family,
 		.resvport = options->resvport,
 		.hard = options->down == DOWN_HARD,
 		.connect_ns = options->stage_ns,

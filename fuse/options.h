@@ -52,6 +52,7 @@ enum softwrite {
 	SOFTWRITE_FAIL, /* is lost with the error */
 };
 
+enum dns_use { DNS_ALL, DNS_FIRST }; /* of the addresses of a name */
 enum lookupcache { LOOKUPCACHE_ALL, LOOKUPCACHE_POSITIVE, LOOKUPCACHE_NONE };
 enum rdirplus { RDIRPLUS_AUTO, RDIRPLUS_NONE, RDIRPLUS_FORCE };
 enum sec_flavor { SEC_SYS, SEC_NONE };
@@ -94,6 +95,10 @@ struct options {
 	bool resvport;           /* wanted; falls back without a word */
 
 	/* Ports and transports. */
+	char *addrs_text;        /* addrs= as typed; NULL */
+	struct pool_addr addrs[POOL_MAX_ADDRS]; /* of it, without ports */
+	unsigned int n_addrs;
+	enum dns_use dns;
 	int family;              /* AF_UNSPEC, AF_INET or AF_INET6 */
 	uint16_t port;           /* NFS; 0: portmapper, else 2049. From port= or nfs:// */
 	uint16_t mountport;      /* 0: portmapper */

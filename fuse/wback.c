@@ -123,19 +123,31 @@ void wback_written(struct wback *wback, struct range *range, const struct wback_
 	inode_put(fs->inodes, inode);
 }
 
+/* No connection was lost, so the server cannot have restarted: its addresses have verifiers of their own. */
+static bool verifiers_differ(struct fs *fs)
+{
+	if (pool_n_addresses(fs->pool) < 2)
+		return false;
+	if (!pool_stick(fs->pool))
+		log_warn(MSG_VERF_DIFFERS, "addresses of %s give different write verifiers: what is written "
+			 "to a file stays on one connection from now on", fs->options->source.host);
+	return true;
+}
+
 static void committed(struct wback *wback, uint64_t verf)
 {
 	struct range_list freed = TAILQ_HEAD_INITIALIZER(freed);
 	unsigned int n_again;
 	uint64_t charge;
+	bool differs;
 
-	mutex_lock(&wback->lock);
+	wback_lock(wback);
 	wback_lists_answered(&wback->lists);
-	n_again = wback_lists_committed(&wback->lists, verf, &freed);
+	n_again = wback_lists_committed(&wback->lists, verf, &freed, &differs);
 	charge = wback_free_ranges(&freed);
 	mutex_unlock(&wback->lock);
 	wback_pool_discharge(wback->fs->wback, charge);
-	if (n_again)
+	if (n_again && !(differs && verifiers_differ(wback->fs)))
 		log_info(MSG_VERF_CHANGED, "the server restarted: writing %u ranges of file %llu again",
 			 n_again, (unsigned long long)wback->inode->fileid);
 }

@@ -31,6 +31,8 @@ static struct wcall *wcall_new(struct wback *wback, void (*done)(struct call *ca
 	wcall->call.done = done;
 	wcall->call.head = (uint8_t *)wcall->head;
 	wcall->call.head_size = sizeof(wcall->head);
+	wcall->call.key = wback->inode->fileid;
+	wcall->call.sticky = true;
 	wcall->wback = wback;
 	wcall->range = NULL;
 	wcall->start_ns = fs_now_ns();
@@ -176,7 +178,6 @@ static int encode_write(struct wcall *wcall, struct range *range)
 	struct wback *wback = wcall->wback;
 
 	wcall->range = range;
-	wcall->call.key = wback->inode->fileid;
 	wcall->asked = (uint32_t)min_size(range->len - range->done, wback->fs->wsize);
 	return nfs3_write_encode(&wcall->call, &range->cred, inode_fh(wback->inode),
 				 range->offset + range->done, range->data + range->done,

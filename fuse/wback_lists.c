@@ -330,17 +330,19 @@ static void write_again(struct wback_lists *lists, struct range *range)
 }
 
 unsigned int wback_lists_committed(struct wback_lists *lists, uint64_t verf,
-				   struct range_list *freed)
+				   struct range_list *freed, bool *ret_differs)
 {
 	unsigned int n_again = 0;
 	struct range *range;
 
+	*ret_differs = false;
 	lists->commit_in_flight = false;
 	while ((range = TAILQ_FIRST(&lists->committing))) {
 		TAILQ_REMOVE(&lists->committing, range, link);
 		if (range->verf == verf && !range->mixed_verf) {
 			TAILQ_INSERT_TAIL(freed, range, link);
 		} else {
+			*ret_differs = *ret_differs || !is_doubtful(lists, range);
 			write_again(lists, range);
 			n_again++;
 		}

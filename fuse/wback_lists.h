@@ -116,9 +116,10 @@ void wback_lists_refused(struct wback_lists *lists, struct range *range);
 void wback_lists_held(struct wback_lists *lists, struct range *range);
 
 /* The COMMIT is done. committed: stable ranges go to *freed, returns how many are to be written again.
+ * *ret_differs: of one of them no connection was lost since, so that another verifier is no restart.
  * uncommitted: no answer. lost: refused; they go to *freed, and whoever waits gets error. */
 unsigned int wback_lists_committed(struct wback_lists *lists, uint64_t verf,
-				   struct range_list *freed);
+				   struct range_list *freed, bool *ret_differs);
 void wback_lists_uncommitted(struct wback_lists *lists);
 void wback_lists_commit_refused(struct wback_lists *lists, int error, struct range_list *freed);
 

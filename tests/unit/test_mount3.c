@@ -425,14 +425,14 @@ static void test_resolve(void)
 	char text[SOCKADDR_TEXT_MAX];
 	unsigned int n = 99;
 
-	assert(!mount_resolve("two", AF_UNSPEC, 2049, later, addrs, &n) && n == 2);
+	assert(!mount_resolve("two", AF_UNSPEC, 2049, later, 0, addrs, &n) && n == 2);
 	assert(!strcmp(sockaddr_format(&addrs[0].sa, text, sizeof(text)), "127.0.0.2:2049"));
 	assert(!strcmp(sockaddr_format(&addrs[1].sa, text, sizeof(text)), "127.0.0.1:2049"));
-	assert(!mount_resolve("many", AF_UNSPEC, 2049, later, addrs, &n) && n == POOL_MAX_ADDRS);
-	assert(!mount_resolve("::1", AF_UNSPEC, 2049, 0, addrs, &n) && n == 1);
-	assert(mount_resolve("::1", AF_INET, 2049, 0, addrs, &n) == EAI_ADDRFAMILY);
-	assert(mount_resolve("nobody", AF_UNSPEC, 2049, later, addrs, &n) == EAI_NONAME);
-	assert(mount_resolve("slow", AF_UNSPEC, 2049, soon, addrs, &n) == -ETIMEDOUT && n == 1);
+	assert(!mount_resolve("many", AF_UNSPEC, 2049, later, 0, addrs, &n) && n == POOL_MAX_ADDRS);
+	assert(!mount_resolve("::1", AF_UNSPEC, 2049, 0, 0, addrs, &n) && n == 1);
+	assert(mount_resolve("::1", AF_INET, 2049, 0, 0, addrs, &n) == EAI_ADDRFAMILY);
+	assert(mount_resolve("nobody", AF_UNSPEC, 2049, later, 0, addrs, &n) == EAI_NONAME);
+	assert(mount_resolve("slow", AF_UNSPEC, 2049, soon, 0, addrs, &n) == -ETIMEDOUT && n == 1);
 	assert(clock_ns() < soon + SLACK_NS);
 	release_slow(1);
 }
@@ -456,134 +456,33 @@ static void test_sockaddr(void)
 	assert(!strcmp(sockaddr_format(&unknown, text, sizeof(text)), "?"));
 }
 
-/* ---- names for a loop -------------------------------------------------------------------- */
-
-struct answer {
-	sem_t arrived;
-	int error;
+/* Nobody waits for it any longer, as soon as cancel_fd is readable. */
+static void test_resolve_cancelled(void)
+{
+	struct pool_addr addrs[POOL_MAX_ADDRS];
+	int64_t later = clock_ns() + 60 * NS_PER_S, start = clock_ns();
+	int fd = eventfd(1, EFD_CLOEXEC);
 	unsigned int n;
-	struct loop *on;
-};
 
-static void answer_done(void *userdata, int error, const struct pool_addr *addrs UNUSED,
-			unsigned int n)
-{
-	struct answer *answer = userdata;
-
-	answer->error = error;
-	answer->n = n;
-	answer->on = loop_current();
-	sem_post(&answer->arrived);
-}
-
-static void answer_never(void *userdata UNUSED, int error UNUSED,
-			 const struct pool_addr *addrs UNUSED, unsigned int n UNUSED)
-{
-	assert(!"done() after resolver_cancel()");
-}
-
-static struct loop *started_loop(void)
-{
-	struct loop *loop;
-
-	assert(!loop_new(0, &loop));
-	assert(!loop_start(loop));
-	return loop;
-}
-
-static void end_loop(struct loop *loop)
-{
-	loop_stop(loop);
-	loop_join(loop);
-	loop_free(loop);
-}
-
-static void test_resolve_async(void)
-{
-	static const struct {
-		const char *host;
-		int error;
-		unsigned int n;
-	} rows[] = { { "two", 0, 2 }, { "127.0.0.1", 0, 1 }, { "nobody", EAI_NONAME, 0 } };
-	struct loop *loop = started_loop();
-
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		struct answer answer = { 0 };
-		struct resolver *resolver;
-
-		sem_init(&answer.arrived, 0, 0);
-		assert(!resolve_async(rows[i].host, AF_UNSPEC, 2049, loop, answer_done, &answer,
-				      &resolver));
-		sem_wait(&answer.arrived);
-		assert(answer.error == rows[i].error && answer.n == rows[i].n);
-		assert(answer.on == loop);
-		sem_destroy(&answer.arrived);
-	}
-	end_loop(loop);
-}
-
-/* The answer comes after the cancellation, and after the loop is gone. */
-static void test_resolve_cancel_early(void)
-{
-	struct loop *loop = started_loop();
-	struct resolver *resolver;
-
-	assert(!resolve_async("slow", AF_UNSPEC, 0, loop, answer_never, NULL, &resolver));
-	resolver_cancel(resolver);
-	resolver_cancel(NULL);
-	end_loop(loop);
+	assert(mount_resolve("slow", AF_UNSPEC, 2049, later, fd, addrs, &n) == -ECANCELED);
+	assert(clock_ns() < start + SLACK_NS);
+	close(fd);
 	release_slow(1);
-}
-
-/* The answer is in the inbox of a loop that never ran: loop_join() runs it. */
-static void test_resolve_cancel_posted(void)
-{
-	struct resolver *resolver;
-	struct loop *loop;
-
-	assert(!loop_new(0, &loop));
-	assert(!resolve_async("::1", AF_UNSPEC, 0, loop, answer_never, NULL, &resolver));
-	resolver_cancel(resolver);
-	end_loop(loop);
-}
-
-/* The answer comes while the loop is being stopped: it is posted before or after loop_join(), or
- * not at all. Whichever it is, cancel and join once more leave nothing behind. */
-static void test_resolve_cancel_late(void)
-{
-	for (int i = 0; i < 50; i++) {
-		struct loop *loop = started_loop();
-		struct answer answer = { 0 };
-		struct resolver *resolver;
-		int arrived;
-
-		sem_init(&answer.arrived, 0, 0);
-		assert(!resolve_async("two", AF_UNSPEC, 0, loop, answer_done, &answer, &resolver));
-		loop_stop(loop);
-		loop_join(loop);
-		sem_getvalue(&answer.arrived, &arrived);
-		if (!arrived)
-			resolver_cancel(resolver);
-		end_loop(loop);
-		sem_destroy(&answer.arrived);
-	}
 }
 
 /* Helpers nobody waits for any more are counted: a dead name server does not fill the process. */
 static void test_resolve_limit(void)
 {
-	struct resolver *resolvers[RESOLVE_MAX_THREADS + 1];
-	struct loop *loop = started_loop();
-	int n = 0;
+	struct pool_addr addrs[POOL_MAX_ADDRS];
+	unsigned int n, n_slow = 0;
+	int error;
 
-	while (n <= RESOLVE_MAX_THREADS && !resolve_async("slow", AF_UNSPEC, 0, loop, answer_never,
-							  NULL, &resolvers[n]))
-		n++;
-	assert(n > 0 && n <= RESOLVE_MAX_THREADS); /* one of an earlier test may be ending still */
-	for (int i = 0; i < n; i++)
-		resolver_cancel(resolvers[i]);
-	end_loop(loop);
-	release_slow((unsigned int)n);
+	while ((error = mount_resolve("slow", AF_UNSPEC, 2049, clock_ns() + MS, 0, addrs, &n)) ==
+	       -ETIMEDOUT)
+		n_slow++;
+	/* One of an earlier test may be ending still. */
+	assert(error == EAI_MEMORY && n_slow > 0 && n_slow <= RESOLVE_MAX_THREADS);
+	release_slow(n_slow);
 }
 
 /* ---- source ports ------------------------------------------------------------------------ */
@@ -1456,10 +1355,7 @@ int main(void)
 	test_getaddr();
 	test_resolve();
 	test_sockaddr();
-	test_resolve_async();
-	test_resolve_cancel_early();
-	test_resolve_cancel_posted();
-	test_resolve_cancel_late();
+	test_resolve_cancelled();
 	test_resolve_limit();
 	test_resvport();
 	test_bind_same_port();

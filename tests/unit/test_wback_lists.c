@@ -16,6 +16,7 @@ static const struct fs fs = { .max_write = 1 << 20 };
 static const struct wback_view calm = { .now_ns = 1000, .hold_ns = 300 };
 
 static struct wback_lists lists;
+static bool differs; /* wback_lists_committed() said so */
 static struct wback_todo todo;
 static struct request writers[8];
 
@@ -149,7 +150,7 @@ static void test_commit(void)
 	assert(wback_lists_wait(&lists, &wait));
 	look();
 	assert(todo.commit && TAILQ_EMPTY(&todo.satisfied));
-	assert(wback_lists_committed(&lists, 1, &freed) == 0 && release(&freed) == 1);
+	assert(wback_lists_committed(&lists, 1, &freed, &differs) == 0 && release(&freed) == 1);
 	look();
 	assert(TAILQ_FIRST(&todo.satisfied) == &wait && todo.empty && !todo.timed);
 	end();
@@ -197,7 +198,7 @@ static void test_verifiers(void)
 		lists.wanted_seq = lists.next_seq;
 		look();
 		assert(todo.commit);
-		assert(wback_lists_committed(&lists, rows[i].committed, &freed) == rows[i].n_again);
+		assert(wback_lists_committed(&lists, rows[i].committed, &freed, &differs) == rows[i].n_again);
 		assert(release(&freed) == 1 - rows[i].n_again);
 		look();
 		assert(n_sent() == rows[i].n_again);
@@ -216,7 +217,7 @@ static void test_rewrites_end_stable(void)
 		assert(i <= WBACK_REWRITES_MAX);
 		lists.wanted_seq = lists.next_seq;
 		look();
-		assert(todo.commit && wback_lists_committed(&lists, 100 + i, &freed) == 1);
+		assert(todo.commit && wback_lists_committed(&lists, 100 + i, &freed, &differs) == 1);
 		look();
 		assert(n_sent() == 1);
 		if (range->stable != NFS3_FILE_SYNC)
@@ -293,7 +294,7 @@ static void test_quarantine_of_others(void)
 	assert(wback_lists_wait(&lists, &fsync));
 	look();
 	assert(todo.commit && n_sent() == 0);
-	assert(wback_lists_committed(&lists, 7, &freed) == 1);
+	assert(wback_lists_committed(&lists, 7, &freed, &differs) == 1);
 	look();
 	assert(n_sent() == 1 && STAILQ_FIRST(&todo.send) == range);
 	end();
@@ -347,7 +348,8 @@ static void test_trouble_is_over(void)
 	look_at((struct wback_view){ .now_ns = 1060, .hold_ns = 300 });
 	assert(todo.commit);
 	wback_lists_answered(&lists);
-	assert(wback_lists_committed(&lists, 2, &freed) == 1); /* another server: written again */
+	assert(wback_lists_committed(&lists, 2, &freed, &differs) == 1); /* another server: written again */
+	assert(differs); /* no connection was lost: no restart */
 	look_at((struct wback_view){ .now_ns = 5000, .hold_ns = 300 });
 	assert(TAILQ_EMPTY(&todo.lost) && n_sent() == 1 && !todo.timed);
 	end();
@@ -363,7 +365,7 @@ static void test_held_rewrite(void)
 	range = held_range();
 	lists.wanted_seq = lists.next_seq;
 	look();
-	assert(wback_lists_committed(&lists, 2, &freed) == 1);
+	assert(wback_lists_committed(&lists, 2, &freed, &differs) == 1);
 	look();
 	assert(n_sent() == 1 && lists.n_ours == 1);
 	range->done = 6;
@@ -460,7 +462,7 @@ static void test_few_at_a_time(void)
 	}
 	lists.wanted_seq = lists.next_seq;
 	look();
-	assert(wback_lists_committed(&lists, 2, &freed) == n);
+	assert(wback_lists_committed(&lists, 2, &freed, &differs) == n);
 	look();
 	assert(n_sent() == WBACK_OURS_MAX);
 	take(STAILQ_FIRST(&todo.send), 2);

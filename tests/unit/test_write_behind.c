@@ -19,6 +19,7 @@ static const struct wback_view calm = { .now_ns = NOW, .hold_ns = 300, .wsize = 
 static const char bytes[4 * WSIZE];
 
 static struct wback_lists lists;
+static bool differs; /* wback_lists_committed() said so */
 static struct wback_todo todo;
 
 static struct range *add(uint64_t offset, uint32_t len)
@@ -367,7 +368,7 @@ static void test_doubt(void)
 	assert(todo.commit && TAILQ_EMPTY(&todo.satisfied));
 	assert(wback_lists_is_pending(&lists, 999, 1001)); /* committing */
 	first->verf = second->verf = 7;
-	assert(wback_lists_committed(&lists, 7, &freed) == 0);
+	assert(wback_lists_committed(&lists, 7, &freed, &differs) == 0);
 	assert(!wback_lists_is_pending(&lists, 0, UINT64_MAX) && wback_lists_pending_end(&lists) == 0);
 	look();
 	assert(TAILQ_FIRST(&todo.satisfied) == &wait);
