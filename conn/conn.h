@@ -244,7 +244,7 @@ int pool_open(const struct pool_config *config, struct pool **ret_pool);
  * connection has failed at least once, the first one's error. Not on a loop's thread. */
 int pool_wait_up(struct pool *pool, unsigned int n, int64_t deadline_ns);
 /* pool_set_addresses - replace the addresses, of which there is at least one; a pool opened without any, which
- * is SERVER_DOWN, dials. All must lead to the same server. Connection i belongs to address i mod n: one by one
+ * is SERVER_DOWN, dials. All must lead to the same server. Each connection belongs to one, evenly: one by one
  * they go there, each when its calls are answered, as long as another one is up. One whose address cannot be
  * reached takes the next. Not on a loop's thread. */
 void pool_set_addresses(struct pool *pool, const struct pool_addr addrs[], unsigned int n);

@@ -63,12 +63,22 @@ void pool_tick_soon(struct pool_loop *own)
 
 /* ---- addresses --------------------------------------------------------------------------- */
 
+/* Each n connections have all n addresses, every time from another one on, so that a loop's connections do not
+ * all have the same. After failures, the next ones. */
+static struct pool_addr address_of(const struct pool *pool, const struct connection *conn,
+				   unsigned int n_failures)
+{
+	unsigned int n = pool->config.n_addrs;
+
+	return pool->config.addrs[(conn->id + conn->id / n + n_failures) % n];
+}
+
 struct pool_addr pool_next_address(struct pool *pool, struct connection *conn)
 {
 	struct pool_addr addr;
 
 	mutex_lock(&pool->lock);
-	addr = pool->config.addrs[(conn->id + conn->n_failures) % pool->config.n_addrs];
+	addr = address_of(pool, conn, conn->n_failures);
 	conn->remote = addr.sa;
 	mutex_unlock(&pool->lock);
 	return addr;
@@ -89,13 +99,12 @@ void pool_conn_addresses(struct pool *pool, struct connection *conn)
 	mutex_unlock(&pool->lock);
 }
 
-/* Whether it goes to the address that is its own: connection i has number i mod n. */
 static bool is_at_home(struct pool *pool, const struct connection *conn)
 {
 	struct pool_addr home;
 
 	mutex_lock(&pool->lock);
-	home = pool->config.addrs[conn->id % pool->config.n_addrs];
+	home = address_of(pool, conn, 0);
 	mutex_unlock(&pool->lock);
 	return sockaddr_same_host(&home.sa, &conn->dialled.sa) &&
 	       sockaddr_port(&home.sa) == sockaddr_port(&conn->dialled.sa);

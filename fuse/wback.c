@@ -123,14 +123,14 @@ void wback_written(struct wback *wback, struct range *range, const struct wback_
 	inode_put(fs->inodes, inode);
 }
 
-/* No connection was lost, so the server cannot have restarted: its addresses have verifiers of their own. */
+/* No connection was lost, so the server cannot have restarted: its addresses have verifiers of their own. True
+ * if that is news. */
 static bool verifiers_differ(struct fs *fs)
 {
-	if (pool_n_addresses(fs->pool) < 2)
+	if (pool_n_addresses(fs->pool) < 2 || pool_stick(fs->pool))
 		return false;
-	if (!pool_stick(fs->pool))
-		log_warn(MSG_VERF_DIFFERS, "addresses of %s give different write verifiers: what is written "
-			 "to a file stays on one connection from now on", fs->options->source.host);
+	log_warn(MSG_VERF_DIFFERS, "addresses of %s give different write verifiers: what is written "
+		 "to a file stays on one connection from now on", fs->options->source.host);
 	return true;
 }
 
