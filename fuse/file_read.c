@@ -9,6 +9,7 @@
 #include "file.h"
 #include "lock.h"
 #include "ops.h"
+#include "shortread.h"
 #include "wback.h"
 
 static void send_read(struct request *request);
@@ -17,7 +18,7 @@ static void reply_read(struct request *request, const void *data, size_t size)
 {
 	uint8_t *buffer = request->op.read.buffer;
 
-	request_reply_buf(request, data, size);
+	shortread_reply(request, data, size);
 	buffer_put(buffer);
 }
 
@@ -27,7 +28,7 @@ static void fail_read(struct request *request, int error)
 
 	if (error == -ESTALE)
 		attr_expire(request->inode);
-	request_reply_err(request, error);
+	shortread_reply_err(request, error);
 	buffer_put(buffer);
 }
 
@@ -193,9 +194,12 @@ void file_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 	request->cred = file_of(fi)->cred; /* a copy: the file may be closed before all is read */
 	request->op.read.size = (uint32_t)size;
 	request->op.read.offset = (uint64_t)offset;
-	if (size == 0)
+	if (size == 0) {
 		request_reply_buf(request, NULL, 0);
-	else if (!wait_for_pending(request, request->op.read.offset, request->op.read.offset + size) &&
+		return;
+	}
+	shortread_begin(request);
+	if (!wait_for_pending(request, request->op.read.offset, request->op.read.offset + size) &&
 		 !prefetch_read(request, file_of(fi)))
 		send_read(request);
 }

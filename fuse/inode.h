@@ -98,6 +98,8 @@ struct inode {
 	unsigned int n_removing;       /* calls in flight that may take its last name; silly.c's */
 	SLIST_HEAD(, request) opens_waiting; /* for n_removing to become 0; silly.c's */
 	LIST_HEAD(, name) names;       /* it was seen under, latest first; names.c's */
+	LIST_HEAD(, read_mark) reads;  /* READs in flight; shortread.c's */
+	uint64_t read_seq;             /* counts them */
 	LIST_HEAD(, file) files;       /* the kernel has open, for file_free_all(); file.c's */
 	LIST_HEAD(, dir) dirs;         /* the same of a directory, for dir_free_all(); dir.c's */
 

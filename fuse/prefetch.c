@@ -10,6 +10,7 @@
 #include "buffer.h"
 #include "file.h"
 #include "readahead.h"
+#include "shortread.h"
 #include "wback.h"
 
 static const int64_t IDLE_NS = 5 * NS_PER_S;
@@ -402,11 +403,11 @@ static void reply(struct request *request, struct prefetch_block *const from[2],
 	uint8_t *joined;
 
 	if (!used[0] && !used[1]) {
-		request_reply_buf(request, NULL, 0);
+		shortread_reply(request, NULL, 0);
 		return;
 	}
 	if (!used[1]) {
-		request_reply_buf(request, from[0]->buffer + skip, used[0]);
+		shortread_reply(request, from[0]->buffer + skip, used[0]);
 		return;
 	}
 	joined = buffer_get(used[0] + used[1]);
@@ -416,7 +417,7 @@ static void reply(struct request *request, struct prefetch_block *const from[2],
 	}
 	memcpy(joined, from[0]->buffer + skip, used[0]);
 	memcpy(joined + used[0], from[1]->buffer, used[1]);
-	request_reply_buf(request, joined, used[0] + used[1]);
+	shortread_reply(request, joined, used[0] + used[1]);
 	buffer_put(joined);
 }
 
@@ -428,7 +429,7 @@ static void finish(struct request *request)
 	uint32_t used[2] = { 0, 0 };
 
 	if (request_answered(request))
-		request_reply_err(request, -EINTR);
+		shortread_reply_err(request, -EINTR);
 	else if (divide(request, used))
 		reply(request, from, used);
 	else

@@ -57,6 +57,13 @@ struct dir;
  * (the soft policy's errno when the server did not answer). */
 typedef void request_done(struct request *request, int error);
 
+/* A READ in inode->reads (shortread.h). */
+struct read_mark {
+	uint64_t offset, seq;
+	struct request *waiting; /* with a short reply; NULL */
+	LIST_ENTRY(read_mark) link;
+};
+
 struct request {
 	struct fs *fs;
 	struct call call;
@@ -99,6 +106,10 @@ struct request {
 			uint32_t got;      /* so far, in buffer */
 			uint32_t asked;    /* by the present call */
 			uint8_t *buffer;   /* page-aligned; buffer_put() */
+			struct read_mark mark; /* shortread.c's, as the next three */
+			uint64_t short_seq;
+			uint8_t *held;
+			size_t held_len;
 			struct prefetch_block *from[2]; /* prefetch.c's; the second may be NULL */
 			bool extended; /* the file may be longer than the call sees: it was pending */
 			bool unstable; /* the server had data that it could forget when it was sent, */

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from lab.procs import as_user, wait_for
+from lab.proxy import Hold, Proxy
 from localdir import *  # noqa: F403 - fixtures, if FUSENFS_TEST_LOCAL is set
 from localdir import remote_only
 from support import (MIB, create, fails, in_processes, names_on_disk, opened, pattern, read, same,
@@ -500,3 +501,26 @@ def test_nothing_is_kept_of_an_old_file(m):
         assert read(m.path / "g") == b"%d" % (9 - i % 10) * 10_000
         os.unlink(m.path / "g")
         assert names_on_disk(m.server_path) == []
+
+
+@remote_only
+def test_cut_while_read_ahead(mount, server):
+    """Cut by somebody else, and two pieces behind its new end are on their way, of which the later one is
+    answered first: there is nothing to read, and above all no zeros."""
+    with Proxy(server) as proxy:
+        m = mount(server=proxy)
+        data = pattern(16 * MIB)
+        (m.server_path / "f").write_bytes(data)
+        with opened(m.path / "f") as fd:
+            os.truncate(m.server_path / "f", 7 * MIB // 2)
+            first = proxy.on("READ", Hold(), where=lambda call: call.io[1] == 4 * MIB)
+            os.posix_fadvise(fd, 4 * MIB, 2 * MIB, os.POSIX_FADV_WILLNEED)
+            wait_for(lambda: [call for call in proxy.history("READ") if call.io[1] > 4 * MIB and call.replied], 10,
+                     "the answer to a later READ")
+            time.sleep(.3)  # for the daemon to pass it on, if it does
+            proxy.clear()
+            assert first.hits == 1
+            # Below the size that the later one would have left; for what is behind it the kernel asks again.
+            assert os.pread(fd, MIB // 2, 4 * MIB) == b""
+            same(os.pread(fd, 2 * MIB, 3 * MIB), data[3 * MIB:7 * MIB // 2])
+        m.umount()
