@@ -7,7 +7,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
+#include <limits.h>
 #include <malloc.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +24,7 @@
 #include "message.h"
 #include "mount.h"
 #include "options.h"
+#include "remount.h"
 
 static int print_version(void)
 {
@@ -122,7 +125,7 @@ static int wait_for_child(const struct options *options, pid_t child, int pipe_f
 	while (n < 0 && errno == EINTR);
 	if (n > 0) {
 		line[n] = '\0';
-		if (!options->quiet)
+		if (options->helper ? options->verbose : !options->quiet)
 			printf("%s\n", line);
 		return EXIT_OK;
 	}
@@ -155,6 +158,47 @@ static int run_daemon(const struct options *options)
 	return wait_for_child(options, child, fds[0]);
 }
 
+static int run_remount(const struct options *options)
+{
+	struct message error;
+
+	if (remount_main(options, &error))
+		return report_failure(options, &error, (int)message_exit_code(&error));
+	return EXIT_OK;
+}
+
+/* mount -N: a process that has them, or a file such as /proc/1/ns/mnt. */
+static int enter_namespace(const struct options *options)
+{
+	char path[PATH_MAX];
+	int fd, result;
+
+	if (!options->mount_ns)
+		return EXIT_OK;
+	snprintf(path, sizeof(path), strchr(options->mount_ns, '/') ? "%s" : "/proc/%s/ns/mnt",
+		 options->mount_ns);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	result = fd < 0 ? -1 : setns(fd, CLONE_NEWNS);
+	if (result)
+		fprintf(stderr, "mount.fusenfs: cannot enter the mount namespace %s: %m\n", path);
+	if (fd >= 0)
+		close(fd);
+	return result ? EXIT_SYSTEM : EXIT_OK;
+}
+
+static int run_mount(const struct options *options)
+{
+	int status = enter_namespace(options);
+
+	if (status)
+		return status;
+	if (options->remount)
+		return options->fake ? EXIT_OK : run_remount(options);
+	if (options->fake)
+		return EXIT_OK;
+	return options->foreground ? run_foreground(options) : run_daemon(options);
+}
+
 static int run(const struct options *options)
 {
 	switch (options->command) {
@@ -166,11 +210,14 @@ static int run(const struct options *options)
 		return EXIT_OK;
 	case COMMAND_VERSION:
 		return print_version();
+	case COMMAND_FSTAB:
+		options_print_fstab(options, stdout);
+		return EXIT_OK;
 	case COMMAND_MOUNT:
 		break;
 	}
 	log_set_level(options->log_level);
-	return options->foreground ? run_foreground(options) : run_daemon(options);
+	return run_mount(options);
 }
 
 int main(int argc, char **argv)

@@ -40,6 +40,7 @@
 #include "prefetch.h"
 #include "readahead.h"
 #include "request_table.h"
+#include "runfile.h"
 #include "unmount.h"
 #include "wback.h"
 
@@ -389,7 +390,7 @@ static int serve(struct mount *mount)
 		.gone_fd = mount->gone_fd,
 		.fusectl = &mount->fusectl,
 	};
-	char line[1024];
+	char line[1024], *runfile;
 	int error = 0;
 
 	if (!fs_is_found(&mount->fs)) {
@@ -400,7 +401,9 @@ static int serve(struct mount *mount)
 	}
 	if (!error) {
 		start_addresses(mount);
+		runfile = runfile_write(mount->options, mount->point.path);
 		wait_for_stop(mount);
+		runfile_remove(runfile);
 		addresses_stop(atomic_load(&mount->addresses));
 	}
 	if (unmount_run(&unmount, is_readable(mount->gone_fd)))

@@ -171,6 +171,10 @@ static int verdict_empty(const struct options *options, const struct probe *prob
 
 	if (options->nonempty || !probe->n_entries)
 		return 0;
+	if (options->helper) { /* as mount(8) does, but not without a word */
+		log_warn(MSG_MOUNTPOINT_NOT_EMPTY, "%s is not empty: what it contains is hidden", probe->path);
+		return 0;
+	}
 	message_set(ret_error, MSG_MOUNTPOINT_NOT_EMPTY, "%s contains %s%u %s that would be hidden",
 		    probe->path, more ? "more than " : "",
 		    more ? PROBE_MAX_ENTRIES : probe->n_entries,

@@ -6,7 +6,7 @@
 
 #include "option_table.h"
 
-enum { MAX_UNKNOWN = 16, MAX_WORDS = 3, WORD_SHOWN = 100 };
+enum { MAX_UNKNOWN = 16, MAX_WORDS = 4, WORD_SHOWN = 100 };
 
 /* A word that will be an error unless a later one replaces it. */
 struct refusal {
@@ -22,7 +22,7 @@ struct parser {
 	bool seen[OPTION_TABLE_MAX];               /* ignored ones are told of once */
 	char unknown[MAX_UNKNOWN][WORD_SHOWN + 1];
 	unsigned int n_unknown, order;
-	const char *words[MAX_WORDS]; /* SOURCE, MOUNTPOINT, one too many */
+	const char *words[MAX_WORDS]; /* "fstab" or not, SOURCE, MOUNTPOINT, one too many */
 	unsigned int n_words;
 	bool help, version;
 };

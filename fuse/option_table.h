@@ -112,6 +112,7 @@ struct option_row {
 	bool value_optional;
 	bool takes_auto;
 	bool live;                /* may change on a running mount */
+	bool remounts;            /* mount -o remount changes it, or it says nothing of a mount */
 	bool common;              /* shown by --help */
 	enum message_id refuse;   /* REFUSED: with this error */
 	const char *help;

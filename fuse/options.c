@@ -12,8 +12,10 @@
 #include <getopt.h>
 #include <sched.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #include "../conn/util.h"
@@ -59,11 +61,62 @@ static void add_argument(struct parser *parser, const char *word)
 		parser->words[parser->n_words++] = word;
 }
 
+static int add_list(struct parser *parser, const char *list)
+{
+	struct options *options = &parser->draft.options;
+	char *given;
+
+	if (asprintf(&given, "%s%s%s", options->given ? options->given : "", options->given ? "," : "",
+		     list) < 0) {
+		message_set(parser->error, MSG_NO_MEMORY, "out of memory");
+		return -ENOMEM;
+	}
+	free(options->given);
+	options->given = given;
+	return option_parse_list(parser, list);
+}
+
+static int set_namespace(struct parser *parser, const char *text)
+{
+	free(parser->draft.options.mount_ns);
+	parser->draft.options.mount_ns = strdup(text);
+	if (parser->draft.options.mount_ns)
+		return 0;
+	message_set(parser->error, MSG_NO_MEMORY, "out of memory");
+	return -ENOMEM;
+}
+
+static int check_type(struct parser *parser, const char *type)
+{
+	if (!strcmp(type, "fusenfs") || !strcmp(type, "fuse.fusenfs"))
+		return 0;
+	return usage_error(parser, "-t %.*s: fusenfs mounts no such type", WORD_SHOWN, type);
+}
+
+/* mount(8)'s words, where they differ from ours. True if it was one of them. */
+static bool parse_helper_flag(struct parser *parser, int flag, int *ret_error)
+{
+	struct options *options = &parser->draft.options;
+
+	*ret_error = 0;
+	switch (flag) {
+	case 'f': options->fake = true; return true;
+	case 'n': return true; /* no entry in mtab: there is none */
+	case 'v': options->verbose = true; return true;
+	case 'N': *ret_error = set_namespace(parser, optarg); return true;
+	case 't': *ret_error = check_type(parser, optarg); return true;
+	default: return false;
+	}
+}
+
 static int parse_flag(struct parser *parser, int flag, int argc, char **argv)
 {
 	struct options *options = &parser->draft.options;
 	static const char log_name[] = "log";
+	int error;
 
+	if (options->helper && parse_helper_flag(parser, flag, &error))
+		return error;
 	switch (flag) {
 	case 1: /* not a flag: '-' in the flags string, whatever POSIXLY_CORRECT says */
 		add_argument(parser, optarg);
@@ -75,7 +128,7 @@ static int parse_flag(struct parser *parser, int flag, int argc, char **argv)
 	case 'h': parser->help = true; return 0;
 	case 'V': parser->version = true; return 0;
 	case 'o':
-		return option_parse_list(parser, optarg);
+		return add_list(parser, optarg);
 	case LONG_LOG_LEVEL:
 		return option_apply(parser, option_find(log_name, strlen(log_name)), optarg);
 	case LONG_LATER:
@@ -92,13 +145,25 @@ static int parse_flag(struct parser *parser, int flag, int argc, char **argv)
 	}
 }
 
+static bool is_helper(const char *program)
+{
+	const char *name = strrchr(program, '/');
+
+	name = name ? name + 1 : program;
+	return !strcmp(name, "mount.fusenfs") || !strcmp(name, "mount.fuse.fusenfs");
+}
+
 static int parse_arguments(struct parser *parser, int argc, char **argv)
 {
+	const char *flags = "-:fdqshVo:";
 	int flag;
 
+	parser->draft.options.helper = argc > 0 && is_helper(argv[0]);
+	if (parser->draft.options.helper)
+		flags = "-:fsnvhVN:o:t:";
 	optind = 0; /* start again, GNU's way */
 	opterr = 0;
-	while ((flag = getopt_long(argc, argv, "-:fdqshVo:", long_options, NULL)) != -1) {
+	while ((flag = getopt_long(argc, argv, flags, long_options, NULL)) != -1) {
 		int error = parse_flag(parser, flag, argc, argv);
 
 		if (error)
@@ -300,7 +365,7 @@ static bool is_later_command(const char *word)
 {
 	static const char *const names[] = {
 		"status", "top", "stats", "trace", "health", "set",
-		"umount", "doctor", "bench", "exports", "fstab", "unit",
+		"umount", "doctor", "bench", "exports", "unit",
 	};
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(names); i++)
@@ -311,7 +376,7 @@ static bool is_later_command(const char *word)
 
 static bool is_command(const char *word)
 {
-	return strcmp(word, "help") == 0 || is_later_command(word);
+	return strcmp(word, "help") == 0 || strcmp(word, "fstab") == 0 || is_later_command(word);
 }
 
 /* "help", "help options": true, with *ret_error 0 or what is wrong with it. */
@@ -319,7 +384,7 @@ static bool help_command(struct parser *parser, int *ret_error)
 {
 	struct options *options = &parser->draft.options;
 
-	if (!parser->n_words || strcmp(parser->words[0], "help") != 0)
+	if (!parser->n_words || strcmp(parser->words[0], "help") != 0 || options->helper)
 		return false;
 	*ret_error = 0;
 	if (parser->n_words == 1)
@@ -330,6 +395,16 @@ static bool help_command(struct parser *parser, int *ret_error)
 		*ret_error = usage_error(parser, "no help on '%.*s' yet", WORD_SHOWN,
 					 parser->words[1]);
 	return true;
+}
+
+/* "fstab": the words that follow are those of a mount. */
+static void fstab_command(struct parser *parser)
+{
+	if (!parser->n_words || strcmp(parser->words[0], "fstab") != 0 || parser->draft.options.helper)
+		return;
+	parser->draft.options.command = COMMAND_FSTAB;
+	parser->n_words--;
+	memmove(&parser->words[0], &parser->words[1], parser->n_words * sizeof(parser->words[0]));
 }
 
 static int parse_words(struct parser *parser)
@@ -376,6 +451,7 @@ static int parse(struct parser *parser, int argc, char **argv, const struct opti
 	}
 	if (error || help_command(parser, &error))
 		return error;
+	fstab_command(parser);
 	error = option_check_unknown(parser);
 	if (!error)
 		error = option_check_refusals(parser);
@@ -430,7 +506,68 @@ void options_deinit(struct options *options)
 	free(options->fsname);
 	free(options->subtype);
 	free(options->addrs_text);
-	options->addrs_text = options->mountpoint = options->fsname = options->subtype = NULL;
+	free(options->mount_ns);
+	free(options->given);
+	options->mount_ns = options->given = options->addrs_text = options->mountpoint = options->fsname = options->subtype = NULL;
+}
+
+/* ---- remount ----------------------------------------------------------------------------- */
+
+static bool same_text(const char *a, const char *b)
+{
+	return a == b || (a && b && !strcmp(a, b));
+}
+
+static const struct option_row *first_difference(const struct option_draft *a, const struct option_draft *b)
+{
+	for (unsigned int i = 0; i < option_table_n; i++) {
+		const struct option_row *row = &option_table[i];
+		const void *of_a = (const char *)a + row->offset, *of_b = (const char *)b + row->offset;
+
+		if (!row->size || row->remounts)
+			continue;
+		if (row->kind != KIND_STRING ? memcmp(of_a, of_b, row->size) != 0 :
+					       !same_text(*(char *const *)of_a, *(char *const *)of_b))
+			return row;
+	}
+	return NULL;
+}
+
+/* As of any mount: what is computed is the same for both. */
+static int parse_lists(struct parser *parser, const char *first, const char *second)
+{
+	static const struct options_env env = { .root = true, .n_cpus = 1 };
+	char *argv[] = { (char *)"fusenfs", (char *)"-o", (char *)(uintptr_t)(first ? first : ""),
+			 (char *)"-o",      (char *)(uintptr_t)(second ? second : ""), (char *)"host:/",
+			 (char *)"/",       NULL };
+
+	return parse(parser, ARRAY_SIZE(argv) - 1, argv, &env);
+}
+
+static unsigned long mount_flags(const struct options *options)
+{
+	return (options->ro ? MS_RDONLY : 0) | (options->nosuid ? MS_NOSUID : 0) |
+	       (options->nodev ? MS_NODEV : 0) | (options->noexec ? MS_NOEXEC : 0) |
+	       (options->noatime ? MS_NOATIME : 0);
+}
+
+const char *options_fixed_change(const char *running, const char *added, unsigned long *ret_flags)
+{
+	cleanup(freep) struct parser *before = calloc(1, sizeof(*before));
+	cleanup(freep) struct parser *after = calloc(1, sizeof(*after));
+	const struct option_row *row;
+	struct message ignored;
+
+	if (!before || !after)
+		return "out of memory";
+	before->error = after->error = &ignored;
+	parse_lists(before, running, NULL);
+	parse_lists(after, running, added);
+	row = first_difference(&before->draft, &after->draft);
+	*ret_flags = mount_flags(&after->draft.options);
+	options_deinit(&before->draft.options);
+	options_deinit(&after->draft.options);
+	return row ? row->name : NULL;
 }
 
 /* ---- what others need of them ------------------------------------------------------------ */

@@ -3,6 +3,8 @@
  *
  *	fusenfs [-f] [-d] [-q] [-s] [-o OPTION[,OPTION...]]... SOURCE MOUNTPOINT
  *	fusenfs -h | -V | help [options]
+ *	fusenfs fstab [-o OPTION[,OPTION...]]... SOURCE MOUNTPOINT
+ *	mount.fusenfs SOURCE MOUNTPOINT [-fnsv] [-N NAMESPACE] [-o OPTION[,OPTION...]] [-t TYPE]
  *
  * One table (option_table.c) holds every option of ref/options.md: how its value is written, its
  * default and range, whether it can change on a running mount, and what becomes of it. The parser,
@@ -37,6 +39,7 @@ enum command {
 	COMMAND_HELP,         /* options_print_help() */
 	COMMAND_HELP_OPTIONS, /* options_print_table() */
 	COMMAND_VERSION,
+	COMMAND_FSTAB,        /* options_print_fstab() */
 };
 
 /* The server does not answer: what a call gets once the soft deadline has passed. */
@@ -82,6 +85,13 @@ struct options {
 	bool foreground;         /* -f or debug */
 	bool debug;              /* -d, -o debug: level debug, foreground */
 	bool quiet;              /* -q */
+	/* Called as mount.fusenfs or mount.fuse.fusenfs, by mount(8). */
+	bool helper;
+	bool fake;               /* its -f: check the words, mount nothing */
+	bool verbose;            /* its -v: say so when mounted */
+	char *mount_ns;          /* its -N: mount namespace, a pid or a path; NULL: ours */
+	bool remount;            /* -o remount: change what is mounted there (remount.h) */
+	char *given;             /* all -o lists, as typed, with commas between; NULL: none */
 	bool sloppy;
 	enum log_level log_level;
 
@@ -174,6 +184,12 @@ int options_parse_env(int argc, char **argv, const struct options_env *env,
 		      struct options *ret_options, struct message *ret_error);
 void options_deinit(struct options *options);
 
+/* options_fixed_change - what a remount asks for and cannot be had: the name of the first option in the list
+ * `added` that has another value than on the mount that was made with the list `running`, and is none of
+ * mount(2)'s (ro, rw, nosuid, nodev, noexec, noatime and their opposites). NULL if there is none; then *ret_flags
+ * has mount(2)'s flags as both lists together want them. Both lists have been parsed before; NULL: empty. */
+const char *options_fixed_change(const char *running, const char *added, unsigned long *ret_flags);
+
 /* options_log_notes - what the parser wanted said, through log.h. */
 void options_log_notes(const struct options *options);
 
@@ -194,6 +210,9 @@ char *options_fuse(const struct options *options);
 /* The two help texts, both read from the table. */
 void options_print_help(FILE *stream);
 void options_print_table(FILE *stream);
+
+/* options_print_fstab - the line of fstab(5) that makes this mount: fields escaped, _netdev and nofail added. */
+void options_print_fstab(const struct options *options, FILE *stream);
 
 /* source_parse - SERVER:/PATH, [V6ADDR]:/PATH or nfs://SERVER[:PORT]/PATH. 0 or -EINVAL with the
  * reason. *ret_source is written on success only. */

@@ -2,6 +2,7 @@
 /* options_help - --help and `fusenfs help options`, read from the table. */
 #include <string.h>
 
+#include "../conn/util.h"
 #include "option_table.h"
 #include "options.h"
 
@@ -175,4 +176,43 @@ void options_print_help(FILE *stream)
 	      "-h --help  -V --version\n"
 	      "Exit status: 0 ok, 1 usage or permission, 2 system, 8 interrupted, 32 not mounted\n",
 	      stream);
+}
+
+/* ---- fstab ------------------------------------------------------------------------------- */
+
+/* fstab(5): blanks and backslashes of a field in octal. */
+static void put_field(FILE *stream, const char *text)
+{
+	for (; *text; text++)
+		if (strchr(" \t\n\\", *text))
+			fprintf(stream, "\\%03o", *text);
+		else
+			fputc(*text, stream);
+}
+
+/* Whole words only; "\\," is no end of one. */
+static bool has_word(const char *list, const char *word)
+{
+	size_t len = strlen(word);
+
+	for (const char *at = list; (at = strstr(at, word)); at += len)
+		if ((at == list || at[-1] == ',') && (!at[len] || at[len] == ','))
+			return true;
+	return false;
+}
+
+void options_print_fstab(const struct options *options, FILE *stream)
+{
+	static const char *const needed[] = { "_netdev", "nofail" };
+	const char *given = options->given ? options->given : "";
+
+	put_field(stream, options->source.text);
+	fputc(' ', stream);
+	put_field(stream, options->mountpoint);
+	fputs(" fusenfs ", stream);
+	put_field(stream, given);
+	for (unsigned int i = 0, n = *given != '\0'; i < ARRAY_SIZE(needed); i++)
+		if (!has_word(given, needed[i]))
+			fprintf(stream, "%s%s", n++ ? "," : "", needed[i]);
+	fputs(" 0 0\n", stream);
 }

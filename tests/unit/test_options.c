@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 
 #include "../../conn/util.h"
 #include "../../fuse/option_table.h"
@@ -24,12 +25,14 @@ static const struct options_env user_env = { .root = false, .n_cpus = 1 };
 enum { MAX_ARGS = 16 };
 
 /* A command line in one string; words are split at blanks. */
+static const char *program = "fusenfs"; /* argv[0] */
+
 static int parse_line(const char *line, const struct options_env *env, struct options *options,
 		      struct message *error)
 {
 	char *copy = strdup(line), *rest = copy, *word;
 	char *argv[MAX_ARGS] = { NULL };
-	char name[] = "fusenfs";
+	cleanup(freep) char *name = strdup(program);
 	int argc = 0, result;
 
 	argv[argc++] = name;
@@ -724,7 +727,6 @@ static const struct {
 	  "addrs has IPv4 addresses, and family=6 (or proto=tcp6) excludes them" },
 	{ "hedge=5,spin=0", MSG_OPTION_UNSUPPORTED, "option 'hedge' is not supported yet" },
 	{ "spin=0,hedge=5", MSG_OPTION_UNSUPPORTED, "option 'spin' is not supported yet" },
-	{ "remount,ro", MSG_OPTION_UNSUPPORTED, "option 'remount' is not supported yet" },
 	{ "nconect=8", MSG_UNKNOWN_OPTION, "unknown option 'nconect', did you mean 'nconnect='?" },
 	{ "nconnetc=8", MSG_UNKNOWN_OPTION,
 	  "unknown option 'nconnetc', did you mean 'nconnect='?" },
@@ -943,8 +945,69 @@ static void test_words(void)
 	assert(!words_near("a", WORDS_FAR) && words_near("a", 1) && !words_near("abcde", 2));
 }
 
+/* ---- mount(8)'s helper ------------------------------------------------------------------- */
+
+static void test_helper(void)
+{
+	struct options options;
+	struct message error;
+
+	program = "/sbin/mount.fusenfs";
+	assert(!parse_line("nas:/x /mnt -o rw,nconnect=2,_netdev,nofail -v", &root_env, &options, &error));
+	assert(options.helper && options.verbose && !options.fake && options.nconnect == 2);
+	assert(!strcmp(options.given, "rw,nconnect=2,_netdev,nofail"));
+	options_deinit(&options);
+	program = "mount.fuse.fusenfs";
+	assert(!parse_line("-n -s -f -t fuse.fusenfs -N /proc/1/ns/mnt -o nconect=2 -o user=joe nas:/x /mnt",
+			   &root_env, &options, &error));
+	assert(options.fake && options.sloppy && !strcmp(options.mount_ns, "/proc/1/ns/mnt"));
+	assert(!strcmp(options.given, "nconect=2,user=joe"));
+	options_deinit(&options);
+	assert(parse_line("nas:/x /mnt -t ext4", &root_env, &options, &error) && error.id == MSG_USAGE);
+	assert(parse_line("nas:/x /mnt -o nconect=2", &root_env, &options, &error) &&
+	       error.id == MSG_UNKNOWN_OPTION);
+	assert(parse_line("help options", &root_env, &options, &error) && error.id == MSG_BAD_SOURCE);
+	assert(parse_line("nas:/x /mnt -d", &root_env, &options, &error) && error.id == MSG_USAGE);
+	program = "fusenfs";
+	assert(parse_line("nas:/x /mnt -v", &root_env, &options, &error) && error.id == MSG_USAGE);
+}
+
+static void test_fixed_change(void)
+{
+	static const struct {
+		const char *running, *added, *fixed;
+		unsigned long flags;
+	} rows[] = {
+		{ NULL, "remount,ro", NULL, MS_RDONLY | MS_NOSUID | MS_NODEV },
+		{ "ro", "remount,rw", NULL, MS_NOSUID | MS_NODEV },
+		{ "ro,suid", "remount,noexec", NULL, MS_RDONLY | MS_NODEV | MS_NOEXEC },
+		{ "nconnect=8", "nconnect=8,remount,_netdev,x-systemd.automount", NULL, MS_NOSUID | MS_NODEV },
+		{ "nconnect=8", "remount,ro", NULL, MS_RDONLY | MS_NOSUID | MS_NODEV },
+		{ "wbuf=64M,soft", "remount,wbuf=65536K,soft", NULL, MS_NOSUID | MS_NODEV },
+		{ "nconnect=8", "remount,nconnect=4", "nconnect", 0 },
+		{ NULL, "remount,nconnect=4", NULL, MS_NOSUID | MS_NODEV }, /* the default */
+		{ NULL, "remount,nconnect=5", "nconnect", 0 },
+		{ "softerr", "hard,remount", "softerr", 0 },
+		{ NULL, "remount,addrs=10.0.0.1", "addrs", 0 },
+		{ "addrs=10.0.0.1", "remount,addrs=10.0.0.1", NULL, MS_NOSUID | MS_NODEV },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		unsigned long flags = 0;
+		const char *fixed = options_fixed_change(rows[i].running, rows[i].added, &flags);
+
+		if (!fixed != !rows[i].fixed)
+			fprintf(stderr, "%s + %s: %s\n", rows[i].running, rows[i].added, fixed);
+		assert(!fixed == !rows[i].fixed && (fixed || flags == rows[i].flags));
+		if (fixed && strcmp(fixed, rows[i].fixed))
+			fprintf(stderr, "%s, not %s\n", fixed, rows[i].fixed);
+	}
+}
+
 int main(void)
 {
+	test_helper();
+	test_fixed_change();
 	test_good_sources();
 	test_bad_sources();
 	test_several_servers();
