@@ -226,6 +226,7 @@ struct pool_config {
 	unsigned int md_connections;  /* mdconnect: connections that take no bulk while others can and
 				       * small calls follow each other */
 	enum stripe stripe;
+	bool redial;                  /* move connections off crowded and bad paths (steer.h) */
 	int64_t connect_ns;           /* limit for connect and first NULL; 5 s */
 	int64_t timeo_ns;             /* an unanswered call is sent again, on the same connection with
 				       * the same xid; servers drop calls now and then. 0: never */

@@ -26,6 +26,7 @@
 static const int64_t SYN_NS = 2 * NS_PER_S;     /* when the server is away, or for a replay */
 static const int64_t PROVEN_NS = 10 * NS_PER_S; /* up for so long: it does not just flap */
 
+static const int64_t STUCK_NS = 4 * NS_PER_S;   /* of one that shall be dialled anew */
 static const int64_t REPLAY_PAUSE_NS = 100 * NS_PER_MS;
 
 enum { NULL_PROCEDURE = 0, SEND_TAIL = 256 * 1024, ANSWERS_MAX = 16 * 1024 * 1024, REPLAY_DIALS = 2 };
@@ -366,6 +367,7 @@ static void lose(struct connection *conn, int error, const char *reason, bool pa
 		return;
 	connection_set_state(conn, CONN_DOWN);
 	atomic_store(&conn->load.leaving, false);
+	atomic_store(&conn->next_port, -1);
 	pool_arrived(conn->pool, conn);
 	if (old != CONN_CONNECTING && error != EBADMSG)
 		take_answers(conn);
@@ -430,12 +432,15 @@ void connection_leave(struct connection *conn)
 static void depart(struct connection *conn)
 {
 	struct call_list none = TAILQ_HEAD_INITIALIZER(none);
+	int port = atomic_exchange(&conn->next_port, -1);
 
 	connection_set_state(conn, CONN_DOWN);
 	atomic_store(&conn->load.leaving, false);
 	reset_socket(conn);
 	transfer_reset(conn, &none);
 	conn->n_failures = 0;
+	if (port >= 0)
+		conn->local_port = (uint16_t)port;
 	connection_dial(conn);
 }
 
@@ -444,6 +449,26 @@ static bool is_empty(const struct connection *conn)
 {
 	return !conn->probing && TAILQ_EMPTY(&conn->sent) && TAILQ_EMPTY(&conn->send_queue) &&
 	       !atomic_load(&conn->load.bytes_outstanding);
+}
+
+/* One whose calls are not answered does not get empty: small packets may pass where large ones do not. */
+static bool is_stuck(struct connection *conn, int64_t now_ns)
+{
+	int64_t last_ns = atomic_load_explicit(&conn->load.last_rx_ns, memory_order_relaxed);
+
+	if (!conn->left_ns)
+		conn->left_ns = now_ns;
+	return now_ns - conn->left_ns >= STUCK_NS && now_ns - last_ns >= STUCK_NS / 2;
+}
+
+static void tick_leaving(struct connection *conn, int64_t now_ns)
+{
+	if (is_empty(conn))
+		depart(conn);
+	else if (is_stuck(conn, now_ns))
+		lose(conn, ETIMEDOUT, "its calls are not answered", true);
+	else
+		health_judge(conn, now_ns);
 }
 
 /* ---- events ------------------------------------------------------------------------------ */
@@ -523,10 +548,12 @@ void connection_tick(struct connection *conn, int64_t now_ns)
 		return;
 	health_repeat(conn, now_ns);
 	transfer_tick(conn, now_ns);
-	if (atomic_load(&conn->load.leaving) && is_empty(conn))
-		depart(conn);
-	else
+	if (atomic_load(&conn->load.leaving)) {
+		tick_leaving(conn, now_ns);
+	} else {
+		conn->left_ns = 0;
 		health_judge(conn, now_ns);
+	}
 }
 
 /* ---- making and unmaking ----------------------------------------------------------------- */
@@ -540,6 +567,7 @@ int connection_init(struct connection *conn, struct pool *pool, struct loop *loo
 		.watch = { .fd = -1, .priority = LOOP_FIRST, .ready = socket_ready },
 		.timer = { .expired = timer_expired },
 		.flush = { .run = flush_ready },
+		.next_port = -1,
 	};
 	TAILQ_INIT(&conn->replay);
 	return transfer_init(conn);

@@ -23,6 +23,7 @@ enum { XID_BUCKETS = 64 };
 struct conn_load {
 	_Atomic(int) state;                 /* enum conn_state; written by connection_set_state() */
 	_Atomic(bool) leaving;              /* no new calls: connection_leave() */
+	_Atomic(uint16_t) port;             /* local, of the last socket that was connected */
 	_Atomic(uint64_t) bytes_outstanding; /* also added to by whoever hands a call over */
 	_Atomic(uint32_t) n_outstanding;
 	_Atomic(uint64_t) window;
@@ -49,6 +50,8 @@ struct connection {
 	struct loop_timer timer;      /* CONN_CONNECTING: limit; CONN_DOWN: next dial */
 	unsigned int n_failures;      /* dials since it was last up for long */
 	uint16_t local_port;          /* to dial from again; 0: any */
+	_Atomic(int) next_port;       /* after connection_leave(): from this one, 0: any other; -1: the same */
+	int64_t left_ns;              /* when it was first seen to leave */
 	struct pool_addr dialled;     /* where to, last */
 
 	/* Calls that the server may have executed, while the connection is made anew for them: first
@@ -100,7 +103,7 @@ void connection_lose(struct connection *conn, int error, const char *reason);
 void connection_lose_path(struct connection *conn, int error, const char *reason);
 /* connection_leave - take no more calls and, once those it has are answered, be dialled anew where the pool says
  * (pool_next_address()). The others carry on. */
-void connection_leave(struct connection *conn);
+void connection_leave(struct connection *conn); /* any thread */
 /* connection_suspect - no new calls until a byte comes. */
 void connection_suspect(struct connection *conn, const char *reason);
 /* connection_send_probe - a NULL call, unless one is under way. */

@@ -217,6 +217,42 @@ uint32_t policy_flight(uint64_t rate, int64_t least_rtt_ns)
 	return bytes < (double)FLIGHT_MAX ? (uint32_t)bytes : FLIGHT_MAX;
 }
 
+bool policy_stands_out(const struct policy_path *paths, unsigned int n, unsigned int i)
+{
+	uint64_t most = 0;
+
+	for (unsigned int k = 0; k < n; k++)
+		if (paths[k].up && paths[k].rate > most)
+			most = paths[k].rate;
+	return paths[i].rate < most / 4 * 3;
+}
+
+int policy_steer(const struct policy_path *paths, unsigned int n, bool blind, uint32_t turn)
+{
+	unsigned int n_up = 0;
+	int slowest = -1;
+
+	for (unsigned int k = 0; k < n; k++) {
+		unsigned int i = (k + turn % n) % n;
+
+		n_up += paths[i].up;
+		if (paths[i].up && (slowest < 0 || paths[i].rate < paths[slowest].rate))
+			slowest = (int)i;
+	}
+	if (n_up < 2 || !(blind || policy_stands_out(paths, n, (unsigned int)slowest)))
+		return -1;
+	return slowest;
+}
+
+enum policy_steered policy_steered(uint64_t before, uint64_t after, uint64_t its_before, uint64_t its_after)
+{
+	if (after >= before + before / 12)
+		return POLICY_BETTER;
+	if (after < before - before / 16)
+		return POLICY_WORSE;
+	return its_after >= 2 * its_before && its_before < before / 16 ? POLICY_BETTER : POLICY_SAME;
+}
+
 enum policy_fate policy_lost(enum call_class class, bool sent)
 {
 	return sent && (class == CALL_OTHER || class == CALL_ONCE) ? POLICY_AMBIGUOUS : POLICY_RESEND;

@@ -77,6 +77,18 @@ uint64_t policy_window(uint64_t rate, int64_t rtt_ns, uint32_t transfer_max, uin
  * that is more; never less than a few segments. 0 ns: the round trip is not known. */
 uint32_t policy_flight(uint64_t rate, int64_t least_rtt_ns);
 
+/* policy_steer - which connection to dial from another port, while all wait for their paths: the slowest, if it
+ * stands out (less than three quarters of the fastest); else, if blind, any. -1: none. turn: at random.
+ * policy_steered - what came of it, by bytes per second of all and of that connection, before and after. */
+struct policy_path {
+	bool up;       /* and takes bulk */
+	uint64_t rate;
+};
+enum policy_steered { POLICY_BETTER, POLICY_SAME, POLICY_WORSE };
+int policy_steer(const struct policy_path *paths, unsigned int n, bool blind, uint32_t turn);
+bool policy_stands_out(const struct policy_path *paths, unsigned int n, unsigned int i);
+enum policy_steered policy_steered(uint64_t before, uint64_t after, uint64_t its_before, uint64_t its_after);
+
 /* policy_lost - a call's connection is gone; retransmission.md R1. sent: its last byte was handed to
  * the kernel; a record that was cut is never executed. */
 enum policy_fate { POLICY_RESEND, POLICY_AMBIGUOUS };

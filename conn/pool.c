@@ -93,6 +93,7 @@ void pool_conn_addresses(struct pool *pool, struct connection *conn)
 	len = sizeof(remote);
 	getpeername(conn->watch.fd, (struct sockaddr *)&remote, &len);
 	conn->local_port = sockaddr_port(&local);
+	atomic_store(&conn->load.port, conn->local_port);
 	mutex_lock(&pool->lock);
 	conn->local = local;
 	conn->remote = remote;
@@ -182,6 +183,8 @@ static void tick_expired(struct loop_timer *timer, int64_t now_ns)
 	/* Was it this process that did not run? Then nobody was silent; judge next time. */
 	if (now_ns - own->tick_due_ns < LATE_NS) {
 		tick_connections(own, now_ns);
+		if (loop_index(own->loop) == 0)
+			steer_tick(pool, now_ns);
 		server_update(pool, now_ns);
 	}
 	queue_expire(own, now_ns);

@@ -11,6 +11,7 @@
 #include "mutex.h"
 #include "pool.h"
 #include "server.h"
+#include "steer.h"
 
 /* A loop and what the pool keeps for it; the loop thread's, but for pull_posted. */
 struct pool_loop {
@@ -51,6 +52,8 @@ struct pool {
 	_Atomic(uint64_t) bytes_queued;   /* cost of bulk; written under lock */
 	_Atomic(int64_t) small_ns;        /* the last small call that counted */
 	_Atomic(int64_t) md_until_ns;     /* md connections are kept free */
+
+	struct steer steer;        /* loop 0's */
 
 	struct mutex lock;         /* guards what follows; no callback and no second lock under it */
 	pthread_cond_t changed;    /* a connection came up or failed */

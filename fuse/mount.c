@@ -140,6 +140,7 @@ static void pool_config_from(struct mount *mount, struct pool_config *ret_config
 	ret_config->window = (uint32_t)options->window;
 	ret_config->md_connections = options->mdconnect;
 	ret_config->stripe = options->stripe;
+	ret_config->redial = options->redial;
 	ret_config->event = pool_event;
 	ret_config->userdata = mount;
 	memcpy(ret_config->addrs, result->addrs, sizeof(ret_config->addrs));

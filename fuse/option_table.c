@@ -46,6 +46,12 @@ static const struct option_choice dns_choices[] = {
 	{ NULL, 0, MSG_NONE, false },
 };
 
+static const struct option_choice redial_choices[] = {
+	{ "auto", true, MSG_NONE, false },
+	{ "off", false, MSG_NONE, false },
+	{ NULL, 0, MSG_NONE, false },
+};
+
 static const struct option_choice vers_choices[] = {
 	{ "3", 3, MSG_NONE, false },
 	{ "2", 0, MSG_VERSION_UNSUPPORTED, true },
@@ -176,7 +182,9 @@ const struct option_row option_table[] = {
 	     .initial = "", .help = "source ports below 1024 where permitted"),
 	FLAG("noresvport", GROUP_CONNECTION, .slot = SLOT_RESVPORT, OPTION_FIELD(resvport),
 	     .help = "any source port"),
-	LATER("redial", GROUP_CONNECTION),
+	{ "redial", .group = GROUP_CONNECTION, .kind = KIND_CHOICE, .initial = "auto",
+	  .choices = redial_choices, OPTION_FIELD(redial),
+	  .help = "dial from other ports where paths are crowded or bad, or not" },
 	{ "stripe", .group = GROUP_CONNECTION, .kind = KIND_CHOICE, .initial = "adaptive",
 	  .choices = stripe_choices, OPTION_FIELD(stripe),
 	  .help = "bulk calls: where they are finished soonest, in turn, or by file" },

@@ -102,6 +102,7 @@ struct options {
 	uint32_t n_loops;        /* max_threads, or min(nconnect, max(2, CPUs), 16) */
 	enum stripe stripe;
 	uint64_t window;         /* bytes in flight per connection; 0: measured */
+	bool redial;             /* move connections off crowded and bad paths */
 	bool resvport;           /* wanted; falls back without a word */
 
 	/* Ports and transports. */

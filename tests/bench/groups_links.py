@@ -13,6 +13,7 @@ NCONNECTS = (1, 2, 4, 8, 16)
 STRIPES = {"": "adaptive", "stripe=rr": "rr"}
 DIRECTIONS = {"read": ("seqread", "data", "to_client"), "write": ("seqwrite", "out", "to_server")}
 OVERHEAD_MIB = 32
+STEER_S = 10
 
 
 def curve(site, program, args):
@@ -83,6 +84,35 @@ def blackhole(site, program, args):
         carried = sum(getattr(after[i], way) - getattr(before[i], way) for i in others) / 1e6
         found[f"{direction}.share"] = carried * PAYLOAD / seconds / site.goodput(others)
     return found
+
+
+def steer(site, program, args):
+    """The hash chooses the links. What one reader gets of all of them, in its first seconds, and when there was
+    time to look for others (redial=auto)."""
+    found = {}
+    everything = range(len(site.net.rates))
+    for options in ("redial=off", "redial=auto"):
+        if not supports(program, options):
+            continue
+        with site.mount(program, 2 * len(everything), options) as client:
+            name = options.partition("=")[2]
+            found[f"{name}.links"] = len(client.links("to_client"))
+            with client.load_meanwhile("seqread", "data", "--size", "1M", "--bytes", f"{site.disk.mib}M"):
+                began = carried(site)
+                wait_for(lambda: carried(site) > began + 20e6, 20, "the stream to flow")
+                found[f"{name}.first"] = share_of(site, everything, 2)
+                if name == "auto":
+                    time.sleep(STEER_S)
+                    found["auto.then"] = share_of(site, everything, 3)
+    return found
+
+
+def share_of(site, links, seconds):
+    began, before = time.monotonic(), site.net.counters()
+    time.sleep(seconds)
+    after, took = site.net.counters(), time.monotonic() - began
+    return (sum(after[i].to_client - before[i].to_client for i in links) / 1e6
+            / took / site.goodput(links))
 
 
 def allowed_mib(program):

@@ -11,6 +11,7 @@ other. --only names groups:
                one address pair; nconnect 1 to 16, next to `stripe=rr` over the same links
     unequal    the same with links of 200, 100, 50 and 20 Mbit/s, one connection on each
     blackhole  one of eight connections, each on a link of 20 Mbit/s, becomes a black hole
+    steer      one stream over links that the hash chooses: are the others found?
     metadata   GETATTR while a stream fills four links
     delay      a cold file read over a link with 1, 10, 50 ms of round trip
     data       read, write, small writes: rates, CPU time, memory; one link without a limit
@@ -58,6 +59,8 @@ GROUPS = {
                      groups_links.unequal, table.unequal_rows(), (200, 100, 50, 20)),
     "blackhole": Group("One stream over eight links of 20 Mbit/s, after one has become a black hole",
                        groups_links.blackhole, table.blackhole_rows(), (20,) * 8),
+    "steer": Group("One reader over four links of 200 Mbit/s, chosen by the hash, nconnect=8",
+                   groups_links.steer, table.steer_rows(), FOUR),
     "metadata": Group("GETATTR while a stream fills four links of 200 Mbit/s, nconnect=8",
                       groups_links.metadata, table.metadata_rows(), FOUR),
     **{f"delay{ms}": Group(f"Round trip of {ms} ms, no limit, nconnect=8", groups_host.delay,

@@ -55,6 +55,14 @@ def blackhole_rows():
         Row(f"{direction}.detected_s", "    detected after (detect=2)", "{:.1f} s"))]
 
 
+def steer_rows():
+    return [Row("off.links", "links reached by the hash, redial=off", "{:.1f}"),
+            Row("off.first", "    share of all four", "{:.2f} x"),
+            Row("auto.links", "the same, redial=auto", "{:.1f}"),
+            Row("auto.first", "    share of all four, first seconds", "{:.2f} x"),
+            Row("auto.then", "    after ten seconds", "{:.2f} x", ">= 0.95", at_least(.95))]
+
+
 def metadata_rows():
     rows = [Row("idle.p99_us", "idle: p99", "{:.0f} us"),
             Row("idle.bare_p99_us", "    bare client", "{:.0f} us")]

@@ -341,6 +341,34 @@ static void test_flight(void)
 		assert(policy_flight(flights[i].rate, flights[i].rtt_ns) == flights[i].flight);
 }
 
+/* ---- steering ---------------------------------------------------------------------------- */
+
+static void test_steer(void)
+{
+	static const struct policy_path crowded[] = { { true, 30 }, { true, 10 }, { false, 1 }, { true, 11 } };
+	static const struct policy_path even[] = { { true, 10 }, { true, 8 }, { true, 9 } };
+	static const struct policy_path alone[] = { { false, 10 }, { true, 1 } };
+
+	for (uint32_t turn = 0; turn < 8; turn++) {
+		assert(policy_steer(crowded, 4, false, turn) == 1);
+		assert(policy_steer(even, 3, false, turn) == -1); /* within three quarters of the best */
+		assert(policy_steer(even, 3, true, turn) == 1);
+		assert(policy_steer(alone, 2, true, turn) == -1);
+	}
+	assert(policy_stands_out(crowded, 4, 1) && policy_stands_out(crowded, 4, 3));
+	assert(!policy_stands_out(crowded, 4, 0) && !policy_stands_out(even, 3, 1));
+}
+
+static void test_steered(void)
+{
+	assert(policy_steered(75, 100, 10, 10) == POLICY_BETTER);
+	assert(policy_steered(100, 102, 12, 12) == POLICY_SAME);
+	assert(policy_steered(100, 98, 12, 12) == POLICY_SAME); /* noise */
+	assert(policy_steered(100, 80, 12, 12) == POLICY_WORSE);
+	assert(policy_steered(1000, 1000, 10, 100) == POLICY_BETTER); /* off a bad path, though others filled the links */
+	assert(policy_steered(1000, 1000, 100, 250) == POLICY_SAME);
+}
+
 /* ---- a lost call ------------------------------------------------------------------------- */
 
 static void test_lost(void)
@@ -560,6 +588,8 @@ int main(void)
 	test_share();
 	test_window();
 	test_flight();
+	test_steer();
+	test_steered();
 	test_lost();
 	test_may_replay();
 	test_repeat();
