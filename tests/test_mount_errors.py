@@ -860,9 +860,11 @@ def test_descriptors_are_not_inherited(attempts):
     it was given."""
     assert attempts.mount().status == 0
     pid = attempts.daemon()
-    names = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
-    for name in names:
-        assert not name.startswith("pipe:"), names
+
+    def pipes():
+        names = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+        return [name for name in names if name.startswith("pipe:")]
+    wait_for(lambda: not pipes(), 5, "the pipe to the command to be closed, once it has its line")
     attempts.umount()
 
 
