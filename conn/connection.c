@@ -451,14 +451,18 @@ static bool is_empty(const struct connection *conn)
 	       !atomic_load(&conn->load.bytes_outstanding);
 }
 
-/* One whose calls are not answered does not get empty: small packets may pass where large ones do not. */
+/* One whose calls are not answered does not get empty: small packets may pass where large ones do not. Only
+ * while others are answered; else it is the server that is slow. */
 static bool is_stuck(struct connection *conn, int64_t now_ns)
 {
-	int64_t last_ns = atomic_load_explicit(&conn->load.last_rx_ns, memory_order_relaxed);
+	const struct conn_load *load = &conn->load;
+	int64_t last_ns = max_i64(atomic_load_explicit(&load->last_rx_ns, memory_order_relaxed),
+				  atomic_load_explicit(&load->last_progress_ns, memory_order_relaxed));
 
 	if (!conn->left_ns)
 		conn->left_ns = now_ns;
-	return now_ns - conn->left_ns >= STUCK_NS && now_ns - last_ns >= STUCK_NS / 2;
+	return now_ns - conn->left_ns >= STUCK_NS && now_ns - last_ns >= STUCK_NS / 2 &&
+	       now_ns - pool_others_rx_ns(conn->pool, conn) < STUCK_NS / 4;
 }
 
 static void tick_leaving(struct connection *conn, int64_t now_ns)

@@ -114,7 +114,8 @@ static bool is_at_home(struct pool *pool, const struct connection *conn)
 /* Worth it, and without harm: others carry on meanwhile. */
 static bool should_go_home(struct pool *pool, const struct connection *conn)
 {
-	return conn->state == CONN_UP && atomic_load(&pool->n_up) > 1 && !is_at_home(pool, conn);
+	return conn->state == CONN_UP && atomic_load(&pool->n_up) > 1 && !pool_is_suspicious(pool) &&
+	       !is_at_home(pool, conn);
 }
 
 static void go_home(struct pool *pool, struct connection *conn, int64_t now_ns)
@@ -158,7 +159,7 @@ static bool is_busy(struct pool_loop *own)
 		struct connection *conn = &pool->conns[i];
 
 		if (conn->state != CONN_UP || connection_waiting_since(conn) ||
-		    should_go_home(pool, conn))
+		    atomic_load(&conn->load.leaving) || should_go_home(pool, conn))
 			return true;
 	}
 	return false;

@@ -11,6 +11,7 @@
 
 static const int64_t SAMPLE_NS = 750 * NS_PER_MS;
 static const int64_t PAUSE_NS = 60 * NS_PER_S;
+static const uint64_t LEAST = 512 * 1024; /* bytes per second: less tells nothing of paths */
 
 enum { VAIN_MAX = 16, BLIND_MAX = 4, PAUSES_MAX = 4 };
 
@@ -144,9 +145,15 @@ void steer_tick(struct pool *pool, int64_t now_ns)
 	struct policy_path paths[POOL_MAX_CONNECTIONS];
 	struct steer *steer = &pool->steer;
 	uint64_t sum;
+	bool limited;
 
 	if (!pool->config.redial || now_ns < steer->pause_until_ns)
 		return;
+	if (pool_server_state(pool) != SERVER_UP || pool_is_suspicious(pool)) {
+		steer->since_ns = 0; /* it is not the paths, or not the time to find out */
+		steer->moved = NULL;
+		return;
+	}
 	if (!steer->since_ns || is_on_its_way(pool)) {
 		begin(pool, now_ns);
 		return;
@@ -156,11 +163,12 @@ void steer_tick(struct pool *pool, int64_t now_ns)
 	if (now_ns - steer->since_ns < SAMPLE_NS)
 		return;
 	sum = measure(pool, now_ns, paths);
-	if (!is_limited(pool, now_ns))
+	limited = sum >= LEAST && is_limited(pool, now_ns);
+	if (!limited)
 		steer->moved = NULL; /* nothing to compare with */
 	else if (steer->moved)
 		judge(pool, paths, sum, now_ns);
-	if (is_limited(pool, now_ns) && !steer->moved && now_ns >= steer->pause_until_ns)
+	if (limited && !steer->moved && now_ns >= steer->pause_until_ns)
 		try_another(pool, paths, sum);
 	begin(pool, now_ns);
 }
