@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* addr - getaddrinfo(3) in helper threads; source ports; addresses as text.
+/* addr - getaddrinfo(3) in helper threads; addresses as text.
  *
  * A struct lookup is shared by the thread that wants the answer and the helper that finds it. Each
  * holds a reference; whoever drops the last one frees it. Nothing else is shared with a helper, so
@@ -16,7 +16,6 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "mount.h"
 #include "mutex.h"
@@ -351,101 +350,4 @@ const char *sockaddr_format(const struct sockaddr_storage *sa, char *buf, size_t
 	snprintf(buf, size, "%s%s%s%s%s", brackets ? "[" : "", host, scope, brackets ? "]" : "",
 		 port);
 	return buf;
-}
-
-/* ---- source ports ------------------------------------------------------------------------ */
-
-static int bind_any(int fd, int family, uint16_t port)
-{
-	struct sockaddr_storage sa = { .ss_family = (sa_family_t)family };
-	socklen_t len = family == AF_INET6 ? sizeof(struct sockaddr_in6)
-					   : sizeof(struct sockaddr_in);
-
-	sockaddr_set_port(&sa, port);
-	return bind(fd, (struct sockaddr *)&sa, len) ? -errno : 0;
-}
-
-static int allow_reuse(int fd)
-{
-	int on = 1;
-
-	return setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) ? -errno : 0;
-}
-
-int socket_bind_port(int fd, int family, uint16_t port)
-{
-	int error = allow_reuse(fd);
-
-	return error ? error : bind_any(fd, family, port);
-}
-
-int socket_bind_again(int fd, const struct sockaddr_storage *local)
-{
-	socklen_t len = local->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) :
-						       sizeof(struct sockaddr_in);
-	int error = allow_reuse(fd);
-
-	if (error)
-		return error;
-	return bind(fd, (const struct sockaddr *)local, len) ? -errno : 0;
-}
-
-/* Ports below 1024 that something on this host may want to listen on, or that firewalls and
- * intrusion detection take for a service. getservbyport(3) would ask NSS, which may block. */
-static bool port_is_well_known(uint16_t port)
-{
-	static const uint16_t ports[] = {
-		512, 513, 514, 515, 520, 521, 523, 538, 540, 543, 544, 546, 547, 548, 549, 554,
-		556, 563, 587, 591, 593, 601, 607, 623, 628, 631, 636, 639, 646, 647, 651, 657,
-		664, 666, 674, 688, 690, 694, 700, 701, 702, 706, 711, 712, 749, 750, 751, 752,
-		753, 754, 760, 765, 767, 775, 777, 783, 808, 829, 830, 831, 832, 833, 843, 847,
-		848, 853, 860, 861, 862, 871, 873, 901, 902, 903, 953, 989, 990, 991, 992, 993,
-		994, 995,
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(ports); i++)
-		if (ports[i] == port)
-			return true;
-	return false;
-}
-
-static uint32_t random_u32(void)
-{
-	uint32_t value;
-
-	if (getrandom(&value, sizeof(value), GRND_NONBLOCK) != (ssize_t)sizeof(value))
-		value = (uint32_t)clock_ns();
-	return value;
-}
-
-/* One round over [low, high] from a random start. */
-static int bind_within(int fd, int family, unsigned int low, unsigned int high, uint16_t *ret_port)
-{
-	unsigned int n = high - low + 1;
-	unsigned int start = random_u32() % n;
-
-	for (unsigned int i = 0; i < n; i++) {
-		uint16_t port = (uint16_t)(low + (start + i) % n);
-		int error;
-
-		if (port_is_well_known(port))
-			continue;
-		error = bind_any(fd, family, port);
-		if (!error)
-			*ret_port = port;
-		if (error != -EADDRINUSE)
-			return error;
-	}
-	return -EADDRINUSE;
-}
-
-int socket_bind_resvport(int fd, int family, uint16_t *ret_port)
-{
-	int error = bind_within(fd, family, 665, 1023, ret_port);
-
-	if (error == -EADDRINUSE)
-		error = bind_within(fd, family, 512, 664, ret_port);
-	if (!error)
-		allow_reuse(fd); /* for socket_bind_port(); sooner, it would share others' ports */
-	return error;
 }

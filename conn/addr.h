@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* addr - names to addresses, source ports, addresses as text.
+/* addr - names to addresses, addresses as text.
  *
  * getaddrinfo(3) may block for half a minute and cannot be interrupted, so it only ever runs in
  * helper threads. A helper owns a reference on what it writes to, and whoever waits for it in
@@ -23,15 +23,5 @@ bool sockaddr_same_host(const struct sockaddr_storage *a, const struct sockaddr_
 /* sockaddr_format - "10.0.0.5:2049", "[fe80::1%eth0]:2049", without ":port" if that is 0; "?" for
  * other families. Writes SOCKADDR_TEXT_MAX bytes at most; returns buf. */
 const char *sockaddr_format(const struct sockaddr_storage *sa, char *buf, size_t size);
-
-/* socket_bind_port - bind to a local port, also one in TIME_WAIT that an earlier socket of this
- * program was bound to by these functions. 0 or -errno. */
-int socket_bind_port(int fd, int family, uint16_t port);
-/* socket_bind_again - to the very address and port of such an earlier socket. 0 or -errno. */
-int socket_bind_again(int fd, const struct sockaddr_storage *local);
-/* socket_bind_resvport - bind to a free port of 512..1023 (those above 664 first, as the kernel's
- * client does), sparing ports that a local service is likely to want. 0, -EACCES or -EPERM where
- * not permitted, -EADDRINUSE when all are taken, or -errno. */
-int socket_bind_resvport(int fd, int family, uint16_t *ret_port);
 
 #endif

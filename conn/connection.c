@@ -16,9 +16,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "addr.h"
 #include "call.h"
 #include "health.h"
+#include "local.h"
 #include "loop.h"
 #include "pool_parts.h"
 #include "util.h"

@@ -13,6 +13,7 @@
 
 #include "addr.h"
 #include "call.h"
+#include "local.h"
 #include "util.h"
 
 enum { MARK_LEN = 4 };

@@ -19,6 +19,7 @@
 #include <sys/time.h>
 
 #include "../../conn/addr.h"
+#include "../../conn/local.h"
 #include "../../conn/mount.h"
 #include "../../conn/mount3.h"
 #include "../../conn/rpcbind.h"
