@@ -11,6 +11,7 @@
 #ifndef CONN_CONN_H
 #define CONN_CONN_H
 
+#include <net/if.h>
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -179,11 +180,17 @@ enum server_state {
 	SERVER_DOWN,    /* so for detect_ns: new calls fail at once with -EHOSTDOWN, unless hard */
 };
 
-enum { POOL_MAX_CONNECTIONS = 64, POOL_MAX_LOOPS = 16, POOL_MAX_ADDRS = 16 };
+enum { POOL_MAX_CONNECTIONS = 64, POOL_MAX_LOOPS = 16, POOL_MAX_ADDRS = 16, POOL_MAX_LOCALS = 16 };
 
 struct pool_addr {
 	struct sockaddr_storage sa; /* with the NFS port */
 	socklen_t len;
+};
+
+/* Where connections may come from: an address of this host, or an interface. */
+struct pool_local {
+	struct sockaddr_storage sa; /* port 0; AF_UNSPEC: whichever the route has */
+	char device[IF_NAMESIZE];   /* the only interface it uses (socket(7), SO_BINDTODEVICE); "": any */
 };
 
 /* What the pool tells its owner; see pool_config.event. */
@@ -197,6 +204,8 @@ enum pool_event_type {
 	POOL_SERVER_DOWN,
 	POOL_BAD_REPLY,
 	POOL_NO_RESVPORT,
+	POOL_NO_LOCAL,  /* locals[local] cannot be used (error), and others are tried; once until it can */
+	POOL_NO_SRCPORT, /* no port of srcport_low..srcport_high can be had (error); once */
 };
 
 struct pool_event {
@@ -210,6 +219,7 @@ struct pool_event {
 	bool was_down;              /* SERVER_UP: POOL_SERVER_DOWN was told */
 	unsigned int n_moved;       /* calls moved to other connections */
 	int64_t outage_ns;          /* SERVER_UP: how long it was away */
+	unsigned int local_index;   /* NO_LOCAL */
 	struct sockaddr_storage local, remote;
 };
 
@@ -218,7 +228,12 @@ struct pool_config {
 	unsigned int n_loops;         /* 0: min(n_connections, max(2, CPUs), 16) */
 	struct pool_addr addrs[POOL_MAX_ADDRS];
 	unsigned int n_addrs;         /* 0: until pool_set_addresses() */
-	bool resvport;                /* bind to a port below 1024 where permitted, else any */
+	struct pool_local locals[POOL_MAX_LOCALS]; /* each connection has one of its server's family, in
+				       * turn; one that it cannot be made from is left for the next,
+				       * and tried again now and then */
+	unsigned int n_locals;        /* 0: the kernel chooses */
+	uint16_t srcport_low, srcport_high; /* bind to a free port of these, and no other; 0: any */
+	bool resvport;                /* without them: to one below 1024 where permitted, else any */
 	bool hard;                    /* calls are parked for ever instead of failing */
 	uint32_t prog, vers;          /* probed with procedure 0 (NULL): NFS_PROGRAM, 3 */
 	uint32_t transfer_max;        /* rsize or wsize, the larger: windows are at least two of it */

@@ -150,6 +150,7 @@ static void probe_done(struct call *call)
 	loop_timer_cancel(conn->loop, &conn->timer);
 	conn->up_since_ns = loop_now_ns(conn->loop);
 	connection_set_state(conn, CONN_UP);
+	pool_has_local(conn->pool, conn);
 	pool_arrived(conn->pool, conn);
 	send_replays(conn);
 	pool_conn_changed(conn->pool, conn, CONN_CONNECTING, 0, NULL, 0);
@@ -193,25 +194,56 @@ static void tune(int fd, const struct pool_config *config)
 	set_int(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, SEND_TAIL);
 }
 
-/* The port it had before, so that the server's duplicate request cache recognises a call sent
- * again; else a reserved one; else any. */
-static void bind_source(struct connection *conn, int fd, int family)
+/* A reserved one, if it is to be one and can be; else any. */
+static int bind_resvport_or_any(struct connection *conn, int fd, const struct sockaddr_storage *host)
 {
 	int error;
 
+	if (pool_config_of(conn->pool)->resvport) {
+		error = socket_bind_resvport(fd, host, &conn->local_port);
+		if (!error || error == -EADDRNOTAVAIL)
+			return error;
+		pool_no_resvport(conn->pool, conn, -error);
+	}
+	return conn->from ? socket_bind_host(fd, host) : 0;
+}
+
+static int bind_port(struct connection *conn, int fd, const struct sockaddr_storage *host)
+{
+	const struct pool_config *config = pool_config_of(conn->pool);
+	int error;
+
+	/* The one it had before, so that the server's duplicate request cache recognises a call sent again. */
 	if (!TAILQ_EMPTY(&conn->replay)) {
 		if (!socket_bind_again(fd, &conn->replay_from))
-			return;
+			return 0;
 		give_up_replays(conn);
 	}
-	if (conn->local_port && !socket_bind_port(fd, family, conn->local_port))
-		return;
+	if (conn->local_port && !socket_bind_port(fd, host, conn->local_port))
+		return 0;
 	conn->local_port = 0;
-	if (!pool_config_of(conn->pool)->resvport)
-		return;
-	error = socket_bind_resvport(fd, family, &conn->local_port);
-	if (error)
-		pool_no_resvport(conn->pool, conn, -error);
+	if (!config->srcport_low)
+		return bind_resvport_or_any(conn, fd, host);
+	error = socket_bind_range(fd, host, config->srcport_low, config->srcport_high, &conn->local_port);
+	if (error && error != -EADDRNOTAVAIL)
+		pool_no_srcport(conn->pool, conn, -error);
+	return error;
+}
+
+static int bind_source(struct connection *conn, int fd, int family)
+{
+	struct sockaddr_storage host = local_host(conn->from, family);
+	int error = 0;
+
+	if (!conn->from && pool_config_of(conn->pool)->n_locals)
+		return -EADDRNOTAVAIL;
+	if (conn->from)
+		error = socket_bind_device(fd, conn->from);
+	if (!error)
+		error = bind_port(conn, fd, &host);
+	if (conn->from && error && error != -EADDRINUSE && error != -EACCES)
+		pool_no_local(conn->pool, conn, -error);
+	return error;
 }
 
 static int start_connect(struct connection *conn, const struct pool_addr *addr)
@@ -223,7 +255,11 @@ static int start_connect(struct connection *conn, const struct pool_addr *addr)
 	if (fd < 0)
 		return -errno;
 	tune(fd, pool_config_of(conn->pool));
-	bind_source(conn, fd, sa->sa_family);
+	error = bind_source(conn, fd, sa->sa_family);
+	if (error) {
+		close(fd);
+		return error;
+	}
 	conn->watch.fd = fd;
 	conn->watched = EPOLLIN | EPOLLOUT;
 	error = connect(fd, sa, addr->len) && errno != EINPROGRESS ? -errno : 0;
@@ -276,7 +312,7 @@ void connection_dial(struct connection *conn)
 	if (conn->state != CONN_DOWN)
 		return;
 	if (TAILQ_EMPTY(&conn->replay))
-		conn->dialled = pool_next_address(conn->pool, conn);
+		pool_next_path(conn->pool, conn);
 	else
 		conn->n_replay_dials++;
 	addr = conn->dialled;

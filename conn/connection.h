@@ -53,6 +53,8 @@ struct connection {
 	_Atomic(int) next_port;       /* after connection_leave(): from this one, 0: any other; -1: the same */
 	int64_t left_ns;              /* when it was first seen to leave */
 	struct pool_addr dialled;     /* where to, last */
+	const struct pool_local *from; /* of the pool's, last; NULL: it has none for that family */
+	bool strayed;                 /* these were not its own, for that had failed */
 
 	/* Calls that the server may have executed, while the connection is made anew for them: first
 	 * from the same address and port to the same, so that the server's duplicate request cache
@@ -102,7 +104,7 @@ void connection_lose(struct connection *conn, int error, const char *reason);
 /* connection_lose_path - the same, and never again from this port: its path is the suspect. */
 void connection_lose_path(struct connection *conn, int error, const char *reason);
 /* connection_leave - take no more calls and, once those it has are answered, be dialled anew where the pool says
- * (pool_next_address()). The others carry on. */
+ * (pool_next_path()). The others carry on. */
 void connection_leave(struct connection *conn); /* any thread */
 /* connection_suspect - no new calls until a byte comes. */
 void connection_suspect(struct connection *conn, const char *reason);

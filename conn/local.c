@@ -4,17 +4,60 @@
 
 #include <errno.h>
 #include <netinet/in.h>
-#include <stddef.h>
+#include <string.h>
 #include <sys/random.h>
 
 #include "addr.h"
 #include "util.h"
 
-static int bind_any(int fd, int family, uint16_t port)
+/* ---- which one --------------------------------------------------------------------------- */
+
+bool local_fits(const struct pool_local *local, int family)
 {
-	struct sockaddr_storage sa = { .ss_family = (sa_family_t)family };
-	socklen_t len = family == AF_INET6 ? sizeof(struct sockaddr_in6)
-					   : sizeof(struct sockaddr_in);
+	return local->sa.ss_family == AF_UNSPEC || local->sa.ss_family == family;
+}
+
+unsigned int local_n_fit(const struct pool_local locals[], unsigned int n, int family)
+{
+	unsigned int n_fit = 0;
+
+	for (unsigned int i = 0; i < n; i++)
+		n_fit += local_fits(&locals[i], family);
+	return n_fit;
+}
+
+const struct pool_local *local_pick(const struct pool_local locals[], unsigned int n, int family,
+				    unsigned int turn)
+{
+	unsigned int left = turn % local_n_fit(locals, n, family), i = 0;
+
+	while (!local_fits(&locals[i], family) || left--)
+		i++;
+	return &locals[i];
+}
+
+struct sockaddr_storage local_host(const struct pool_local *local, int family)
+{
+	if (local && local->sa.ss_family == family)
+		return local->sa;
+	return (struct sockaddr_storage){ .ss_family = (sa_family_t)family };
+}
+
+/* ---- binding ----------------------------------------------------------------------------- */
+
+int socket_bind_device(int fd, const struct pool_local *local)
+{
+	if (!local->device[0])
+		return 0;
+	return setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, local->device,
+			  (socklen_t)strlen(local->device)) ? -errno : 0;
+}
+
+static int bind_to(int fd, const struct sockaddr_storage *host, uint16_t port)
+{
+	struct sockaddr_storage sa = *host;
+	socklen_t len = sa.ss_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+						 : sizeof(struct sockaddr_in);
 
 	sockaddr_set_port(&sa, port);
 	return bind(fd, (struct sockaddr *)&sa, len) ? -errno : 0;
@@ -27,22 +70,25 @@ static int allow_reuse(int fd)
 	return setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) ? -errno : 0;
 }
 
-int socket_bind_port(int fd, int family, uint16_t port)
+int socket_bind_host(int fd, const struct sockaddr_storage *host)
+{
+	int on = 1;
+
+	/* Else bind(2) chooses a port that no other connection has, also to other servers. */
+	setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
+	return bind_to(fd, host, 0);
+}
+
+int socket_bind_port(int fd, const struct sockaddr_storage *host, uint16_t port)
 {
 	int error = allow_reuse(fd);
 
-	return error ? error : bind_any(fd, family, port);
+	return error ? error : bind_to(fd, host, port);
 }
 
 int socket_bind_again(int fd, const struct sockaddr_storage *local)
 {
-	socklen_t len = local->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) :
-						       sizeof(struct sockaddr_in);
-	int error = allow_reuse(fd);
-
-	if (error)
-		return error;
-	return bind(fd, (const struct sockaddr *)local, len) ? -errno : 0;
+	return socket_bind_port(fd, local, sockaddr_port(local));
 }
 
 /* Ports below 1024 that something on this host may want to listen on, or that firewalls and
@@ -74,7 +120,8 @@ static uint32_t random_u32(void)
 }
 
 /* One round over [low, high] from a random start. */
-static int bind_within(int fd, int family, unsigned int low, unsigned int high, uint16_t *ret_port)
+static int bind_within(int fd, const struct sockaddr_storage *host, unsigned int low, unsigned int high,
+		       bool sparing, uint16_t *ret_port)
 {
 	unsigned int n = high - low + 1;
 	unsigned int start = random_u32() % n;
@@ -83,24 +130,30 @@ static int bind_within(int fd, int family, unsigned int low, unsigned int high, 
 		uint16_t port = (uint16_t)(low + (start + i) % n);
 		int error;
 
-		if (port_is_well_known(port))
+		if (sparing && port_is_well_known(port))
 			continue;
-		error = bind_any(fd, family, port);
-		if (!error)
+		error = bind_to(fd, host, port);
+		if (!error) {
 			*ret_port = port;
+			allow_reuse(fd); /* for socket_bind_port(); sooner, it would share others' ports */
+		}
 		if (error != -EADDRINUSE)
 			return error;
 	}
 	return -EADDRINUSE;
 }
 
-int socket_bind_resvport(int fd, int family, uint16_t *ret_port)
+int socket_bind_range(int fd, const struct sockaddr_storage *host, uint16_t low, uint16_t high,
+		      uint16_t *ret_port)
 {
-	int error = bind_within(fd, family, 665, 1023, ret_port);
+	return bind_within(fd, host, low, high, false, ret_port);
+}
+
+int socket_bind_resvport(int fd, const struct sockaddr_storage *host, uint16_t *ret_port)
+{
+	int error = bind_within(fd, host, 665, 1023, true, ret_port);
 
 	if (error == -EADDRINUSE)
-		error = bind_within(fd, family, 512, 664, ret_port);
-	if (!error)
-		allow_reuse(fd); /* for socket_bind_port(); sooner, it would share others' ports */
+		error = bind_within(fd, host, 512, 664, true, ret_port);
 	return error;
 }

@@ -27,6 +27,8 @@ struct mount_query {
 					       * or is silent for half a second */
 	uint32_t mount_vers;    /* 0: 3; no other version gives an NFSv3 handle */
 	bool resvport;          /* MNT from a port below 1024 where permitted */
+	const struct pool_local *locals; /* everything is asked from the first that can be had; borrowed */
+	unsigned int n_locals;  /* 0: the kernel chooses */
 	int64_t stage_ns;       /* limit of each network stage; 0: 5 s */
 	int64_t deadline_ns;    /* limit of all (CLOCK_MONOTONIC); 0: none */
 	int cancel_fd;          /* readable: give up within a tenth of a second; 0: none */

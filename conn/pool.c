@@ -10,6 +10,7 @@
 #include <sys/random.h>
 
 #include "addr.h"
+#include "local.h"
 #include "pool_parts.h"
 #include "util.h"
 
@@ -17,6 +18,7 @@ static const int64_t TICK_NS = 125 * NS_PER_MS;
 static const int64_t LATE_NS = 1 * NS_PER_S;
 static const int64_t IDLE_TICK_NS = 10 * NS_PER_S;
 static const int64_t SETTLED_NS = 1 * NS_PER_S;
+static const int64_t LOCAL_AGAIN_NS = 30 * NS_PER_S;
 
 const struct pool_config *pool_config_of(const struct pool *pool)
 {
@@ -73,15 +75,37 @@ static struct pool_addr address_of(const struct pool *pool, const struct connect
 	return pool->config.addrs[(conn->id + conn->id / n + n_failures) % n];
 }
 
-struct pool_addr pool_next_address(struct pool *pool, struct connection *conn)
+static unsigned int common_multiple(unsigned int a, unsigned int b)
 {
-	struct pool_addr addr;
+	unsigned int multiple = a;
 
+	while (multiple % b)
+		multiple += a;
+	return multiple;
+}
+
+/* In turn, too, and every pair of an address and a local end comes, also after failures. NULL if none fits. */
+static const struct pool_local *local_of(const struct pool *pool, const struct connection *conn, int family,
+					 unsigned int n_failures)
+{
+	const struct pool_config *config = &pool->config;
+	unsigned int n = local_n_fit(config->locals, config->n_locals, family);
+
+	if (!n)
+		return NULL;
+	return local_pick(config->locals, config->n_locals, family,
+			  conn->id + conn->id / (config->n_addrs * n) +
+			  n_failures + n_failures / common_multiple(config->n_addrs, n));
+}
+
+void pool_next_path(struct pool *pool, struct connection *conn)
+{
 	mutex_lock(&pool->lock);
-	addr = address_of(pool, conn, conn->n_failures);
-	conn->remote = addr.sa;
+	conn->dialled = address_of(pool, conn, conn->n_failures);
+	conn->from = local_of(pool, conn, conn->dialled.sa.ss_family, conn->n_failures);
+	conn->strayed = conn->n_failures > 0;
+	conn->remote = conn->dialled.sa;
 	mutex_unlock(&pool->lock);
-	return addr;
 }
 
 void pool_conn_addresses(struct pool *pool, struct connection *conn)
@@ -100,29 +124,34 @@ void pool_conn_addresses(struct pool *pool, struct connection *conn)
 	mutex_unlock(&pool->lock);
 }
 
-static bool is_at_home(struct pool *pool, const struct connection *conn)
+static bool is_at_home(struct pool *pool, const struct connection *conn, int64_t now_ns)
 {
+	const struct pool_local *from;
 	struct pool_addr home;
 
 	mutex_lock(&pool->lock);
 	home = address_of(pool, conn, 0);
+	from = local_of(pool, conn, home.sa.ss_family, 0);
 	mutex_unlock(&pool->lock);
-	return sockaddr_same_host(&home.sa, &conn->dialled.sa) &&
-	       sockaddr_port(&home.sa) == sockaddr_port(&conn->dialled.sa);
+	if (!sockaddr_same_host(&home.sa, &conn->dialled.sa) ||
+	    sockaddr_port(&home.sa) != sockaddr_port(&conn->dialled.sa))
+		return false;
+	/* Nobody knows whether one that failed works by now, other than by trying. */
+	return from == conn->from || (conn->strayed && now_ns - conn->up_since_ns < LOCAL_AGAIN_NS);
 }
 
 /* Worth it, and without harm: others carry on meanwhile. */
-static bool should_go_home(struct pool *pool, const struct connection *conn)
+static bool should_go_home(struct pool *pool, const struct connection *conn, int64_t now_ns)
 {
 	return conn->state == CONN_UP && atomic_load(&pool->n_up) > 1 && !pool_is_suspicious(pool) &&
-	       !is_at_home(pool, conn);
+	       !is_at_home(pool, conn, now_ns);
 }
 
 static void go_home(struct pool *pool, struct connection *conn, int64_t now_ns)
 {
 	struct connection *nobody = NULL;
 
-	if (now_ns - conn->up_since_ns >= SETTLED_NS && should_go_home(pool, conn) &&
+	if (now_ns - conn->up_since_ns >= SETTLED_NS && should_go_home(pool, conn, now_ns) &&
 	    atomic_compare_exchange_strong(&pool->leaving, &nobody, conn))
 		connection_leave(conn);
 }
@@ -147,7 +176,7 @@ void pool_arrived(struct pool *pool, struct connection *conn)
 /* ---- the tick ---------------------------------------------------------------------------- */
 
 /* Whether this loop has anything that time can change. */
-static bool is_busy(struct pool_loop *own)
+static bool is_busy(struct pool_loop *own, int64_t now_ns)
 {
 	struct pool *pool = own->pool;
 
@@ -159,7 +188,7 @@ static bool is_busy(struct pool_loop *own)
 		struct connection *conn = &pool->conns[i];
 
 		if (conn->state != CONN_UP || connection_waiting_since(conn) ||
-		    atomic_load(&conn->load.leaving) || should_go_home(pool, conn))
+		    atomic_load(&conn->load.leaving) || should_go_home(pool, conn, now_ns))
 			return true;
 	}
 	return false;
@@ -192,7 +221,7 @@ static void tick_expired(struct loop_timer *timer, int64_t now_ns)
 	queue_pull_all(own);
 	queue_kick_others(pool, own, atomic_load(&pool->suspicious));
 	server_tell_news(pool, now_ns);
-	own->ticking_fast = is_busy(own);
+	own->ticking_fast = is_busy(own, now_ns);
 	own->tick_due_ns = now_ns + (own->ticking_fast ? TICK_NS : IDLE_TICK_NS);
 	loop_timer_set(own->loop, timer, own->tick_due_ns);
 }

@@ -10,9 +10,9 @@
 /* pool_config_of - constant while the pool lives, but for the addresses. */
 const struct pool_config *pool_config_of(const struct pool *pool);
 uint32_t pool_transfer_max(const struct pool *pool);
-/* pool_next_address - where to dial now: its own address, after failures the others in turn. Sets
- * conn->remote. */
-struct pool_addr pool_next_address(struct pool *pool, struct connection *conn);
+/* pool_next_path - where to dial now and from where: its own address and local end, after failures the
+ * others in turn. Sets conn->dialled, from, strayed, remote. */
+void pool_next_path(struct pool *pool, struct connection *conn);
 /* pool_arrived - if it was leaving, another one may now. */
 void pool_arrived(struct pool *pool, struct connection *conn);
 
@@ -49,5 +49,9 @@ bool pool_is_suspicious(const struct pool *pool);
 bool pool_is_small_busy(const struct pool *pool, int64_t now_ns);
 void pool_bad_reply(struct pool *pool, struct connection *conn, const char *what);
 void pool_no_resvport(struct pool *pool, struct connection *conn, int error);
+void pool_no_srcport(struct pool *pool, struct connection *conn, int error);
+/* pool_no_local - conn->from cannot be used. pool_has_local - it can: the next time is news again. */
+void pool_no_local(struct pool *pool, struct connection *conn, int error);
+void pool_has_local(struct pool *pool, struct connection *conn);
 
 #endif

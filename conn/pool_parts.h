@@ -44,7 +44,8 @@ struct pool {
 
 	_Atomic(uint64_t) n_losses;
 	_Atomic(uint64_t) n_ambiguous, n_bad_replies, n_resent, n_repeated, n_handed_over;
-	_Atomic(bool) said_no_resvport;
+	_Atomic(bool) said_no_resvport, said_no_srcport;
+	_Atomic(uint32_t) said_no_local; /* by index */
 
 	_Atomic(struct connection *) leaving; /* connection_leave(): one at a time */
 	_Atomic(bool) sticks;             /* pool_stick() */

@@ -118,6 +118,13 @@ static void note_attempt(struct mount_result *result, const struct attempt *atte
 	addr_to_front_by_host(result, &attempt->addr);
 }
 
+static void race_begin(const struct mount_query *query, struct race *race, int64_t until_ns)
+{
+	race_init(race, until_ns);
+	race->locals = query->locals;
+	race->n_locals = query->n_locals;
+}
+
 /* ---- resolve ----------------------------------------------------------------------------- */
 
 static enum mount_failure probe_resolve(struct probe *probe)
@@ -157,6 +164,8 @@ static struct rpcbind_query port_question(const struct mount_query *query, const
 		.protocol = protocol,
 		.until_ns = until_ns,
 		.cancel_fd = query->cancel_fd,
+		.locals = query->locals,
+		.n_locals = query->n_locals,
 	};
 }
 
@@ -362,7 +371,7 @@ static enum mount_failure probe_nfs(struct probe *probe)
 		set_nfs_port(probe->result, find_nfs_port(probe));
 	request_begin(&null, NULL, NFS_PROGRAM, NFS_VERSION, PROC_NULL);
 	request_end(&null);
-	race_init(&race, probe->until_ns);
+	race_begin(probe->query, &race, probe->until_ns);
 	race.cancel_fd = probe->query->cancel_fd;
 	nfs_race_fill(probe, &race, &null);
 	attempt = race_run(&race) ?: refused_credential(&race);
@@ -502,7 +511,7 @@ static enum mount_failure probe_mnt(struct probe *probe)
 		return MOUNT_MOUNTD_ERROR;
 	}
 	mount3_mnt_encode(&request, query->mount_vers, query->path);
-	race_init(&race, probe->until_ns);
+	race_begin(probe->query, &race, probe->until_ns);
 	race.cancel_fd = probe->query->cancel_fd;
 	race.resvport = query->resvport;
 	failure = mountd_call(probe, &race, MOUNT_UDP, &request, &winner);
@@ -538,7 +547,7 @@ static enum mount_failure probe_exports(struct probe *probe, bool *ret_covered)
 	struct race race;
 
 	mount3_export_encode(&request, probe->query->mount_vers);
-	race_init(&race, probe->until_ns);
+	race_begin(probe->query, &race, probe->until_ns);
 	race.cancel_fd = probe->query->cancel_fd;
 	failure = mountd_call(probe, &race, MOUNT_TCP, &request, &winner);
 	if (!failure)
@@ -632,7 +641,7 @@ void mount_umnt(const struct mount_query *query, const struct mount_result *resu
 		return;
 	mount3_umnt_encode(&request, query->mount_vers, query->path);
 	sockaddr_set_port(&addr.sa, result->mount_port);
-	race_init(&race, clock_ns() + UMNT_NS);
+	race_begin(query, &race, clock_ns() + UMNT_NS);
 	race.no_reply = true;
 	race_add(&race, &addr, result->mount_transport == MOUNT_UDP, &request, 0);
 	race_run(&race);

@@ -153,6 +153,8 @@ int rpcbind_query_run(const struct rpcbind_query *query, uint16_t *ret_port,
 	getaddr_encode(&getaddr, query);
 	race_init(&race, query->until_ns);
 	race.cancel_fd = query->cancel_fd;
+	race.locals = query->locals;
+	race.n_locals = query->n_locals;
 	race_fill(&race, query, &getport, &getaddr);
 	winner = race_run(&race);
 	if (winner)

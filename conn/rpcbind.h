@@ -18,6 +18,8 @@ struct rpcbind_query {
 	int protocol;                  /* IPPROTO_TCP or IPPROTO_UDP: how prog is to be reached */
 	int64_t until_ns;
 	int cancel_fd;                 /* as struct race's */
+	const struct pool_local *locals; /* the same */
+	unsigned int n_locals;
 };
 
 /* rpcbind_query_run - the first answer. 0: *ret_port, 0 if prog is not registered for that

@@ -250,25 +250,47 @@ static void attempt_connected(struct race *race, struct attempt *attempt, int64_
 		attempt_finish(attempt, -ENOMEM);
 }
 
-static int attempt_socket(struct attempt *attempt, bool resvport)
+static int attempt_bind(struct attempt *attempt, const struct pool_local *local, bool resvport)
+{
+	struct sockaddr_storage host = local_host(local, attempt->addr.sa.ss_family);
+	int error = local ? socket_bind_device(attempt->fd, local) : 0;
+	uint16_t port;
+
+	if (error)
+		return error;
+	/* Without one it still is worth trying: the server may allow any port. */
+	attempt->reserved = resvport && !socket_bind_resvport(attempt->fd, &host, &port);
+	return attempt->reserved || !local ? 0 : socket_bind_host(attempt->fd, &host);
+}
+
+static int attempt_bind_first(const struct race *race, struct attempt *attempt)
+{
+	int error = -EADDRNOTAVAIL;
+
+	if (!race->n_locals)
+		return attempt_bind(attempt, NULL, race->resvport);
+	for (unsigned int i = 0; i < race->n_locals && error; i++)
+		if (local_fits(&race->locals[i], attempt->addr.sa.ss_family))
+			error = attempt_bind(attempt, &race->locals[i], race->resvport);
+	return error;
+}
+
+static int attempt_socket(const struct race *race, struct attempt *attempt)
 {
 	int family = attempt->addr.sa.ss_family, on = 1;
 	int type = attempt->udp ? SOCK_DGRAM : SOCK_STREAM;
-	uint16_t port;
 
 	attempt->fd = socket(family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (attempt->fd < 0)
 		return -errno;
-	/* Without one it still is worth trying: the server may allow any port. */
-	attempt->reserved = resvport && !socket_bind_resvport(attempt->fd, family, &port);
 	if (!attempt->udp)
 		setsockopt(attempt->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	return 0;
+	return attempt_bind_first(race, attempt);
 }
 
 static void attempt_start(struct race *race, struct attempt *attempt, int64_t now)
 {
-	int error = attempt_socket(attempt, race->resvport);
+	int error = attempt_socket(race, attempt);
 
 	if (!error && connect(attempt->fd, (struct sockaddr *)&attempt->addr.sa, attempt->addr.len))
 		error = -errno;

@@ -98,6 +98,8 @@ struct attempt {
 
 struct race {
 	bool resvport;            /* bind to reserved ports where permitted */
+	const struct pool_local *locals; /* bind to the first one that fits and can be had; borrowed */
+	unsigned int n_locals;    /* 0: the kernel chooses */
 	bool no_reply;            /* an attempt has won when the call is sent */
 	int64_t connect_until_ns; /* limit of connecting */
 	int64_t reply_ns;         /* limit of sending and answering, from when it was connected */

@@ -305,3 +305,34 @@ void pool_no_resvport(struct pool *pool, struct connection *conn, int error)
 	if (!atomic_exchange(&pool->said_no_resvport, true))
 		tell(pool, &event);
 }
+
+void pool_no_srcport(struct pool *pool, struct connection *conn, int error)
+{
+	struct pool_event event = { .type = POOL_NO_SRCPORT, .conn = conn->id, .error = error };
+
+	if (!atomic_exchange(&pool->said_no_srcport, true))
+		tell(pool, &event);
+}
+
+static unsigned int local_index(const struct pool *pool, const struct connection *conn)
+{
+	return (unsigned int)(conn->from - pool->config.locals);
+}
+
+void pool_no_local(struct pool *pool, struct connection *conn, int error)
+{
+	struct pool_event event = {
+		.type = POOL_NO_LOCAL, .conn = conn->id, .error = error,
+		.local_index = local_index(pool, conn),
+	};
+	uint32_t bit = UINT32_C(1) << event.local_index;
+
+	if (!(atomic_fetch_or(&pool->said_no_local, bit) & bit))
+		tell(pool, &event);
+}
+
+void pool_has_local(struct pool *pool, struct connection *conn)
+{
+	if (conn->from)
+		atomic_fetch_and(&pool->said_no_local, ~(UINT32_C(1) << local_index(pool, conn)));
+}

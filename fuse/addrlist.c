@@ -3,6 +3,7 @@
 #include "addrlist.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <netdb.h>
 #include <stdio.h>
@@ -24,6 +25,14 @@ const char *addr_text(const struct sockaddr_storage *sa, char text[ADDR_TEXT_MAX
 
 	if (getnameinfo((const struct sockaddr *)sa, len, text, ADDR_TEXT_MAX, NULL, 0, NI_NUMERICHOST))
 		snprintf(text, ADDR_TEXT_MAX, "?");
+	return text;
+}
+
+const char *local_text(const struct pool_local *local, char text[ADDR_TEXT_MAX])
+{
+	if (!local->device[0])
+		return addr_text(&local->sa, text);
+	snprintf(text, ADDR_TEXT_MAX, "%s", local->device);
 	return text;
 }
 
@@ -156,5 +165,76 @@ int addrlist_parse(const char *text, struct pool_addr addrs[POOL_MAX_ADDRS], uns
 		text += len + 1;
 	}
 	*ret_n = list.n;
+	return 0;
+}
+
+/* ---- localaddrs -------------------------------------------------------------------------- */
+
+/* As the kernel takes it, and with a letter: 10.0.0.300 is a mistake. */
+static bool is_interface(const char *item, size_t len)
+{
+	bool letter = false;
+
+	if (!len || len >= IF_NAMESIZE)
+		return false;
+	for (size_t i = 0; i < len; i++) {
+		if (strchr("/:[] ", item[i]))
+			return false;
+		letter = letter || isalpha((unsigned char)item[i]);
+	}
+	return letter;
+}
+
+static int local_add(struct pool_local locals[], unsigned int *n, const struct pool_local *local, char *why,
+		     size_t size)
+{
+	for (unsigned int i = 0; i < *n; i++)
+		if (!strcmp(locals[i].device, local->device) &&
+		    (local->device[0] || addr_same_host(&locals[i].sa, &local->sa)))
+			return 0;
+	if (*n == POOL_MAX_LOCALS) {
+		snprintf(why, size, "more than %d of them", POOL_MAX_LOCALS);
+		return -EINVAL;
+	}
+	locals[(*n)++] = *local;
+	return 0;
+}
+
+static int local_add_item(struct pool_local locals[], unsigned int *n, const char *item, size_t len, char *why,
+			  size_t size)
+{
+	struct pool_addr addrs[POOL_MAX_ADDRS];
+	struct list list = { .addrs = addrs, .why = why, .size = size };
+	struct pool_local local = { .device = "" };
+	int error;
+
+	if (is_interface(item, len) && !parse_one(item, len, &addrs[0])) {
+		memcpy(local.device, item, len);
+		return local_add(locals, n, &local, why, size);
+	}
+	error = add_item(&list, item, len);
+	for (unsigned int i = 0; i < list.n && !error; i++) {
+		local.sa = addrs[i].sa;
+		error = local_add(locals, n, &local, why, size);
+	}
+	return error;
+}
+
+int locallist_parse(const char *text, struct pool_local locals[POOL_MAX_LOCALS], unsigned int *ret_n, char *why,
+		    size_t size)
+{
+	unsigned int n = 0;
+
+	for (;;) {
+		size_t len = strcspn(text, "~");
+		int error = local_add_item(locals, &n, text, len, why, size);
+
+		if (error)
+			return error;
+		if (!text[len])
+			break;
+		text += len + 1;
+	}
+	*ret_n = n;
 	return 0;
 }

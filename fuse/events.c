@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "../conn/util.h"
+#include "addrlist.h"
 #include "log.h"
 
 static const char *address(const struct sockaddr_storage *sa, char *text, size_t size)
@@ -83,6 +84,15 @@ void events_log(const struct options *options, const struct pool_event *event)
 	case POOL_BAD_REPLY:
 		log_warn(MSG_BAD_REPLY, "bad reply on connection %u from %s: %s", event->conn,
 			 address(&event->remote, remote, sizeof(remote)), event->reason);
+		break;
+	case POOL_NO_LOCAL:
+		log_warn(MSG_NO_LOCAL, "localaddrs: %s cannot be used (%s), another one is tried",
+			 local_text(&options->locals[event->local_index], remote),
+			 strerrorname_np(event->error));
+		break;
+	case POOL_NO_SRCPORT:
+		log_warn(MSG_NO_SRCPORT, "srcports=%u-%u: no port can be had (%s)", options->srcport_low,
+			 options->srcport_high, strerrorname_np(event->error));
 		break;
 	case POOL_NO_RESVPORT:
 		/* Without privilege this is the rule, not news. */

@@ -45,6 +45,8 @@ static void event(void *userdata, const struct pool_event *event)
 	case POOL_SERVER_UP:
 	case POOL_SERVER_WAITING:
 	case POOL_NO_RESVPORT:
+	case POOL_NO_LOCAL: /* the file system's pool says so */
+	case POOL_NO_SRCPORT:
 		break;
 	}
 }

@@ -89,6 +89,8 @@ enum severity { SEVERITY_ERROR, SEVERITY_WARNING, SEVERITY_NOTICE };
 	X(MSG_ADDR_MISMATCH, "addr-mismatch", EXIT_OK, SEVERITY_WARNING)                \
 	X(MSG_TOO_MANY_CONNS, "too-many-conns", EXIT_OK, SEVERITY_WARNING)              \
 	X(MSG_NO_RESVPORT, "no-resvport", EXIT_OK, SEVERITY_WARNING)                    \
+	X(MSG_NO_LOCAL, "no-local", EXIT_OK, SEVERITY_WARNING)                          \
+	X(MSG_NO_SRCPORT, "no-srcport", EXIT_OK, SEVERITY_WARNING)                      \
 	X(MSG_KERNEL_TIMEOUT, "kernel-timeout", EXIT_OK, SEVERITY_WARNING)              \
 	/* Other commands, the process. */                                              \
 	X(MSG_UMOUNT_BUSY, "umount-busy", EXIT_MOUNT_FAILED, SEVERITY_ERROR)            \

@@ -150,11 +150,19 @@ static void net_unreachable(const struct failure_view *view)
 	message_try(view->message, "ip route get %s", to);
 }
 
+/* Errors of binding a socket, not of connecting it. */
+static bool is_about_us(int error)
+{
+	return error == EADDRNOTAVAIL || error == ENODEV || error == EPERM;
+}
+
 static void conn_error(const struct failure_view *view)
 {
 	errno = view->result->error;
 	message_set(view->message, MSG_CONN_FAILED, "cannot connect to %s port %u: %m", view->who,
 		    nfs_port(view));
+	if (view->query->n_locals && is_about_us(view->result->error))
+		message_why(view->message, "no local address or interface of localaddrs can be used for that.");
 	other_addrs(view);
 }
 

@@ -141,6 +141,8 @@ static void pool_config_from(struct mount *mount, struct pool_config *ret_config
 	ret_config->md_connections = options->mdconnect;
 	ret_config->stripe = options->stripe;
 	ret_config->redial = options->redial;
+	ret_config->srcport_low = options->srcport_low;
+	ret_config->srcport_high = options->srcport_high;
 	ret_config->event = pool_event;
 	ret_config->userdata = mount;
 	memcpy(ret_config->addrs, result->addrs, sizeof(ret_config->addrs));

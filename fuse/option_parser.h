@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* option_parser - one parse of one command line, shared by options.c (the words around the options)
- * and option_word.c (the options). Private to the two. */
+/* option_parser - one parse of one command line, shared by options.c (the words around the options),
+ * option_word.c (the options) and option_network.c (what some of them are together). Private to them. */
 #ifndef FUSE_OPTION_PARSER_H
 #define FUSE_OPTION_PARSER_H
 
@@ -39,6 +39,11 @@ int option_apply(struct parser *parser, const struct option_row *row, const char
  * were only remembered an error? */
 int option_check_unknown(struct parser *parser);
 int option_check_refusals(struct parser *parser);
+
+/* option_complete_network - once all words were parsed: families, transports, addresses and ports. */
+int option_complete_network(struct parser *parser);
+/* option_conflict - words that contradict each other: sets *parser->error, returns -EINVAL. */
+int option_conflict(struct parser *parser, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* option_add_note - for options_log_notes(). */
 void option_add_note(struct options *options, enum message_id id, const char *format, ...)

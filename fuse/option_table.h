@@ -88,7 +88,7 @@ struct option_draft {
 	enum local_lock local_lock;
 	bool sync_by_noac;
 	bool mdconnect_given, max_threads_given, optimeo_given, log_given, port_given;
-	bool family_given, default_permissions_given, retry_given;
+	bool family_given, resvport_given, default_permissions_given, retry_given;
 	uint32_t port, mountport, max_threads;
 	uint32_t vers;
 	int64_t optimeo_ns;

@@ -19,7 +19,6 @@
 #include <unistd.h>
 
 #include "../conn/util.h"
-#include "addrlist.h"
 #include "option_parser.h"
 
 /* ---- the command line -------------------------------------------------------------------- */
@@ -178,9 +177,7 @@ static int parse_arguments(struct parser *parser, int argc, char **argv)
 
 static const int64_t RETRY_BG_MINUTES = 10000; /* nfs(5) */
 
-static int conflict(struct parser *parser, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
-static int conflict(struct parser *parser, const char *format, ...)
+int option_conflict(struct parser *parser, const char *format, ...)
 {
 	char text[256];
 	va_list args;
@@ -199,10 +196,10 @@ static int complete_connections(struct parser *parser, const struct options_env 
 	unsigned int cpus = env->n_cpus > 2 ? env->n_cpus : 2;
 
 	if (options->minconnect > options->nconnect)
-		return conflict(parser, "minconnect=%u exceeds nconnect=%u", options->minconnect,
+		return option_conflict(parser, "minconnect=%u exceeds nconnect=%u", options->minconnect,
 				options->nconnect);
 	if (draft->mdconnect_given && options->mdconnect && options->mdconnect >= options->nconnect)
-		return conflict(parser, "mdconnect=%u leaves no connection of nconnect=%u for data",
+		return option_conflict(parser, "mdconnect=%u leaves no connection of nconnect=%u for data",
 				options->mdconnect, options->nconnect);
 	if (!draft->mdconnect_given)
 		options->mdconnect = options->nconnect >= 3 ? 1 : 0;
@@ -216,71 +213,6 @@ static int complete_connections(struct parser *parser, const struct options_env 
 			 "nconnect=%u: more than the 16 of the kernel client; servers limit "
 			 "connections per client", options->nconnect);
 	return 0;
-}
-
-static bool is_v6(enum transport transport)
-{
-	return transport == TRANSPORT_TCP6 || transport == TRANSPORT_UDP6;
-}
-
-/* Rule 5 of options.md. */
-static enum mount_transport pick_mount_transport(const struct option_draft *draft)
-{
-	if (draft->mountproto == TRANSPORT_UDP || draft->mountproto == TRANSPORT_UDP6)
-		return MOUNT_UDP;
-	if (draft->mountproto != TRANSPORT_UNSET || draft->proto != TRANSPORT_UNSET)
-		return MOUNT_TCP;
-	return MOUNT_DISCOVER;
-}
-
-static bool may_use(const struct options *options, const struct pool_addr *addr)
-{
-	return options->family == AF_UNSPEC || addr->sa.ss_family == options->family;
-}
-
-static int complete_addresses(struct parser *parser)
-{
-	struct options *options = &parser->draft.options;
-	char why[OPTIONS_NOTE_MAX];
-
-	if (!options->addrs_text)
-		return 0;
-	if (addrlist_parse(options->addrs_text, options->addrs, &options->n_addrs, why, sizeof(why))) {
-		message_set(parser->error, MSG_BAD_VALUE, "addrs=%.*s: %s", WORD_SHOWN,
-			    options->addrs_text, why);
-		message_why(parser->error, "A~B~C-D: IPv4 or IPv6 addresses of the same server, at most %d.",
-			    POOL_MAX_ADDRS);
-		return -EINVAL;
-	}
-	for (unsigned int i = 0; i < options->n_addrs; i++)
-		if (!may_use(options, &options->addrs[i]))
-			return conflict(parser, "addrs has IPv%d addresses, and family=%d (or proto=tcp6) excludes them",
-					options->family == AF_INET ? 6 : 4,
-					options->family == AF_INET ? 4 : 6);
-	return 0;
-}
-
-static int complete_network(struct parser *parser)
-{
-	struct option_draft *draft = &parser->draft;
-	struct options *options = &draft->options;
-
-	if (is_v6(draft->proto) || is_v6(draft->mountproto)) {
-		if (options->family == AF_INET)
-			return conflict(parser, "family=4 and %s contradict each other",
-					draft->proto == TRANSPORT_TCP6 ? "proto=tcp6" :
-					draft->mountproto == TRANSPORT_UDP6 ? "mountproto=udp6" :
-					"mountproto=tcp6");
-		options->family = AF_INET6;
-	}
-	options->mount_transport = pick_mount_transport(draft);
-	if (draft->port_given && options->source.port && draft->port != options->source.port)
-		return conflict(parser,
-				"port=%u contradicts port %u in the source",
-				draft->port, options->source.port);
-	options->port = options->source.port ? options->source.port : (uint16_t)draft->port;
-	options->mountport = (uint16_t)draft->mountport;
-	return complete_addresses(parser);
 }
 
 static void complete_times(struct option_draft *draft)
@@ -301,7 +233,7 @@ static int complete_permissions(struct parser *parser, const struct options_env 
 	struct options *options = &draft->options;
 
 	if (options->perm == PERM_SERVER && draft->default_permissions_given)
-		return conflict(parser,
+		return option_conflict(parser,
 				"perm=server and default_permissions contradict each other");
 	if (!options->allow_other_given)
 		options->allow_other = env->root;
@@ -351,7 +283,7 @@ static int options_complete(struct parser *parser, const struct options_env *env
 	complete_locks(draft);
 	error = complete_connections(parser, env);
 	if (!error)
-		error = complete_network(parser);
+		error = option_complete_network(parser);
 	if (!error)
 		error = complete_permissions(parser, env);
 	if (!error)
@@ -506,8 +438,11 @@ void options_deinit(struct options *options)
 	free(options->fsname);
 	free(options->subtype);
 	free(options->addrs_text);
+	free(options->locals_text);
+	free(options->srcports_text);
 	free(options->mount_ns);
 	free(options->given);
+	options->locals_text = options->srcports_text = NULL;
 	options->mount_ns = options->given = options->addrs_text = options->mountpoint = options->fsname = options->subtype = NULL;
 }
 
@@ -589,17 +524,24 @@ void options_action(const struct options *options, struct message *message)
 	message_action(message, "mount %s on %s", options->source.text, options->mountpoint);
 }
 
+int options_family(const struct options *options)
+{
+	return options->family != AF_UNSPEC ? options->family : options->local_family;
+}
+
 void options_mount_query(const struct options *options, struct mount_query *ret_query)
 {
 	*ret_query = (struct mount_query){
 		.host = options->source.host,
 		.path = options->source.path,
-		.family = options->family,
+		.family = options_family(options),
 		.nfs_port = options->port,
 		.mount_port = options->mountport,
 		.mount_transport = options->mount_transport,
 		.mount_vers = options->mountvers,
 		.resvport = options->resvport,
+		.locals = options->locals,
+		.n_locals = options->n_locals,
 		.stage_ns = options->stage_ns,
 	};
 }
@@ -608,6 +550,7 @@ void options_pool_config(const struct options *options, struct pool_config *ret_
 {
 	*ret_config = (struct pool_config){
 		.resvport = options->resvport,
+		.n_locals = options->n_locals,
 		.hard = options->down == DOWN_HARD,
 		.connect_ns = options->stage_ns,
 		.timeo_ns = options->timeo_ns,
@@ -615,6 +558,7 @@ void options_pool_config(const struct options *options, struct pool_config *ret_
 		/* Whoever has waited for the deadline in vain is not to wait for it again. */
 		.detect_ns = min_i64(options->detect_ns, options->soft_deadline_ns / 4 * 3),
 	};
+	memcpy(ret_config->locals, options->locals, sizeof(ret_config->locals));
 }
 
 /* ",name=value" with ',' and '\' escaped, as fuse_opt_parse(3) takes it apart again. */

@@ -109,6 +109,12 @@ struct options {
 	char *addrs_text;        /* addrs= as typed; NULL */
 	struct pool_addr addrs[POOL_MAX_ADDRS]; /* of it, without ports */
 	unsigned int n_addrs;
+	char *locals_text;       /* localaddrs= as typed; NULL */
+	struct pool_local locals[POOL_MAX_LOCALS];
+	unsigned int n_locals;   /* 0: the kernel chooses */
+	int local_family;        /* of all of them; AF_UNSPEC: of both, or there is an interface */
+	char *srcports_text;     /* srcports= as typed; NULL */
+	uint16_t srcport_low, srcport_high; /* 0: any */
 	enum dns_use dns;
 	int family;              /* AF_UNSPEC, AF_INET or AF_INET6 */
 	uint16_t port;           /* NFS; 0: portmapper, else 2049. From port= or nfs:// */
@@ -197,6 +203,8 @@ void options_log_notes(const struct options *options);
 /* options_action - fill in the message's action: "mount SOURCE on MOUNTPOINT". */
 void options_action(const struct options *options, struct message *message);
 
+/* options_family - of the server's addresses that can be used: AF_UNSPEC, AF_INET or AF_INET6. */
+int options_family(const struct options *options);
 /* options_mount_query - the network half of the preflight as these options want it;
  * strings are borrowed from options. deadline_ns is left 0. */
 void options_mount_query(const struct options *options, struct mount_query *ret_query);

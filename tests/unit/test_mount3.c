@@ -490,9 +490,10 @@ static void test_resolve_limit(void)
 
 static void test_resvport(void)
 {
+	struct sockaddr_storage any = { .ss_family = AF_INET };
 	uint16_t port = 0;
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
-	int error = socket_bind_resvport(fd, AF_INET, &port);
+	int error = socket_bind_resvport(fd, &any, &port);
 
 	assert(fd >= 0 && (!error || error == -EACCES || error == -EPERM));
 	if (!error)
@@ -503,7 +504,7 @@ static void test_resvport(void)
 /* A port comes back after a connection that we closed first and that sits in TIME_WAIT. */
 static void test_bind_same_port(void)
 {
-	struct sockaddr_storage sa = { .ss_family = AF_INET };
+	struct sockaddr_storage sa = { .ss_family = AF_INET }, any = sa;
 	socklen_t len = sizeof(sa);
 	int listener = socket(AF_INET, SOCK_STREAM, 0), fd, peer, i;
 	uint16_t port = 0;
@@ -514,7 +515,7 @@ static void test_bind_same_port(void)
 		struct sockaddr_storage local;
 
 		fd = socket(AF_INET, SOCK_STREAM, 0);
-		assert(!socket_bind_port(fd, AF_INET, port));
+		assert(!socket_bind_port(fd, &any, port));
 		assert(!connect(fd, (struct sockaddr *)&sa, sizeof(struct sockaddr_in)));
 		len = sizeof(local);
 		assert(!getsockname(fd, (struct sockaddr *)&local, &len));
@@ -601,8 +602,9 @@ static const struct service *service_of(const struct server *server, int service
 /* True if this host has IPv6. */
 static bool has_ipv6(void)
 {
+	struct sockaddr_storage any = { .ss_family = AF_INET6 };
 	int fd = socket(AF_INET6, SOCK_DGRAM, 0);
-	bool has = fd >= 0 && !socket_bind_port(fd, AF_INET6, 0);
+	bool has = fd >= 0 && !socket_bind_port(fd, &any, 0);
 
 	closep(&fd);
 	return has;

@@ -722,9 +722,34 @@ static const struct {
 	{ "remoteports=fd00::1-fe00::2", MSG_BAD_VALUE,
 	  "addrs=fd00::1-fe00::2: its end is not behind its beginning" },
 	{ "addrs=[fd00::1],family=4", MSG_OPTION_CONFLICT,
-	  "addrs has IPv6 addresses, and family=4 (or proto=tcp6) excludes them" },
+	  "addrs has IPv6 addresses, and family=4 (or proto=tcp6, or localaddrs) excludes them" },
 	{ "addrs=10.0.0.1,proto=tcp6", MSG_OPTION_CONFLICT,
-	  "addrs has IPv4 addresses, and family=6 (or proto=tcp6) excludes them" },
+	  "addrs has IPv4 addresses, and family=6 (or proto=tcp6, or localaddrs) excludes them" },
+	{ "localaddrs=10.0.0.300", MSG_BAD_VALUE, "localaddrs=10.0.0.300: '10.0.0.300' is no address" },
+	{ "localaddrs=eth0~", MSG_BAD_VALUE, "localaddrs=eth0~: '' is no address" },
+	{ "localports=much_too_long_for_one", MSG_BAD_VALUE,
+	  "localaddrs=much_too_long_for_one: 'much_too_long_for_one' is no address" },
+	{ "localaddrs=10.0.0.1-10.0.0.17", MSG_BAD_VALUE,
+	  "localaddrs=10.0.0.1-10.0.0.17: more than 16 addresses" },
+	{ "localaddrs=10.0.0.1-10.0.0.16~eth0", MSG_BAD_VALUE,
+	  "localaddrs=10.0.0.1-10.0.0.16~eth0: more than 16 of them" },
+	{ "localaddrs=eth0~10.0.0.1,family=6", MSG_OPTION_CONFLICT,
+	  "localaddrs has IPv4 addresses, and family=6 (or proto=tcp6) excludes them" },
+	{ "localaddrs=10.0.0.1,addrs=fd00::1", MSG_OPTION_CONFLICT,
+	  "addrs has IPv6 addresses, and family=4 (or proto=tcp6, or localaddrs) excludes them" },
+	{ "srcports=0-9", MSG_BAD_VALUE, "srcports=0-9: not LOW-HIGH, of 1 to 65535" },
+	{ "srcports=9-8", MSG_BAD_VALUE, "srcports=9-8: not LOW-HIGH, of 1 to 65535" },
+	{ "srcports=1-65536", MSG_BAD_VALUE, "srcports=1-65536: not LOW-HIGH, of 1 to 65535" },
+	{ "srcports=5-", MSG_BAD_VALUE, "srcports=5-: not LOW-HIGH, of 1 to 65535" },
+	{ "srcports=5-6-7", MSG_BAD_VALUE, "srcports=5-6-7: not LOW-HIGH, of 1 to 65535" },
+	{ "srcports=-5", MSG_BAD_VALUE, "srcports=-5: not LOW-HIGH, of 1 to 65535" },
+	{ "srcports=100000", MSG_BAD_VALUE, "srcports=100000: not LOW-HIGH, of 1 to 65535" },
+	{ "nconnect=8,srcports=2000-2006", MSG_OPTION_CONFLICT,
+	  "srcports=2000-2006: 7 ports are too few for nconnect=8" },
+	{ "nconnect=8,localaddrs=eth0~eth1~eth0,srcports=2000-2002", MSG_OPTION_CONFLICT,
+	  "srcports=2000-2002: 3 ports are too few for nconnect=8" },
+	{ "srcports=1000-1024,resvport", MSG_OPTION_CONFLICT,
+	  "resvport and srcports=1000-1024 contradict each other" },
 	{ "hedge=5,spin=0", MSG_OPTION_UNSUPPORTED, "option 'hedge' is not supported yet" },
 	{ "spin=0,hedge=5", MSG_OPTION_UNSUPPORTED, "option 'spin' is not supported yet" },
 	{ "nconect=8", MSG_UNKNOWN_OPTION, "unknown option 'nconect', did you mean 'nconnect='?" },
@@ -972,6 +997,32 @@ static void test_helper(void)
 	assert(parse_line("nas:/x /mnt -v", &root_env, &options, &error) && error.id == MSG_USAGE);
 }
 
+static void test_locals(void)
+{
+	static const struct {
+		const char *list;
+		unsigned int n;
+		int family; /* of the server's addresses */
+		uint16_t low, high;
+	} rows[] = {
+		{ "ro", 0, AF_UNSPEC, 0, 0 },
+		{ "localaddrs=10.0.0.1-10.0.0.3~10.0.0.2", 3, AF_INET, 0, 0 },
+		{ "localports=[fd00::1]~fe80::1%lo,nconnect=2,srcports=2000", 2, AF_INET6, 2000, 2000 },
+		{ "localaddrs=10.0.0.1~fd00::1", 2, AF_UNSPEC, 0, 0 },
+		{ "localaddrs=eth0.100~10.0.0.1~eth0.100,srcports=665-1023", 2, AF_UNSPEC, 665, 1023 },
+		{ "localaddrs=eth0,family=6", 1, AF_INET6, 0, 0 },
+		{ "localaddrs=bond-1,srcports=1-65535,noresvport,resvport,noresvport", 1, AF_UNSPEC, 1, 65535 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct options o = must_parse(rows[i].list, &root_env);
+
+		assert(o.n_locals == rows[i].n && options_family(&o) == rows[i].family);
+		assert(o.srcport_low == rows[i].low && o.srcport_high == rows[i].high);
+		options_deinit(&o);
+	}
+}
+
 static void test_fixed_change(void)
 {
 	static const struct {
@@ -990,6 +1041,8 @@ static void test_fixed_change(void)
 		{ "softerr", "hard,remount", "softerr", 0 },
 		{ NULL, "remount,addrs=10.0.0.1", "addrs", 0 },
 		{ "addrs=10.0.0.1", "remount,addrs=10.0.0.1", NULL, MS_NOSUID | MS_NODEV },
+		{ NULL, "remount,localaddrs=10.0.0.1", "localaddrs", 0 },
+		{ "srcports=2000-2009", "remount,srcports=2000-2008", "srcports", 0 },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -1001,6 +1054,7 @@ static void test_fixed_change(void)
 		assert(!fixed == !rows[i].fixed && (fixed || flags == rows[i].flags));
 		if (fixed && strcmp(fixed, rows[i].fixed))
 			fprintf(stderr, "%s, not %s\n", fixed, rows[i].fixed);
+		assert(!fixed || !strcmp(fixed, rows[i].fixed));
 	}
 }
 
@@ -1008,6 +1062,7 @@ int main(void)
 {
 	test_helper();
 	test_fixed_change();
+	test_locals();
 	test_good_sources();
 	test_bad_sources();
 	test_several_servers();

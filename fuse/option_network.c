@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* option_network - what the options of transports, addresses and ports are together: rules 4 and 5 of
+ * ref/options.md. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "../conn/util.h"
+#include "addrlist.h"
+#include "option_parser.h"
+
+static bool is_v6(enum transport transport)
+{
+	return transport == TRANSPORT_TCP6 || transport == TRANSPORT_UDP6;
+}
+
+/* Rule 5 of options.md. */
+static enum mount_transport pick_mount_transport(const struct option_draft *draft)
+{
+	if (draft->mountproto == TRANSPORT_UDP || draft->mountproto == TRANSPORT_UDP6)
+		return MOUNT_UDP;
+	if (draft->mountproto != TRANSPORT_UNSET || draft->proto != TRANSPORT_UNSET)
+		return MOUNT_TCP;
+	return MOUNT_DISCOVER;
+}
+
+static bool may_use(const struct options *options, const struct pool_addr *addr)
+{
+	int family = options_family(options);
+
+	return family == AF_UNSPEC || addr->sa.ss_family == family;
+}
+
+static int bad_list(struct parser *parser, const char *name, const char *text, const char *why)
+{
+	message_set(parser->error, MSG_BAD_VALUE, "%s=%.*s: %s", name, WORD_SHOWN, text, why);
+	return -EINVAL;
+}
+
+/* Local addresses of one family leave no choice of the server's. */
+static int complete_locals(struct parser *parser)
+{
+	struct options *options = &parser->draft.options;
+	char why[OPTIONS_NOTE_MAX];
+	int family, error;
+
+	if (!options->locals_text)
+		return 0;
+	error = locallist_parse(options->locals_text, options->locals, &options->n_locals, why, sizeof(why));
+	if (error) {
+		bad_list(parser, "localaddrs", options->locals_text, why);
+		message_why(parser->error, "A~B-C~IF: addresses of this host, or names of interfaces, at most %d.",
+			    POOL_MAX_LOCALS);
+		return error;
+	}
+	family = options->locals[0].sa.ss_family;
+	for (unsigned int i = 0; i < options->n_locals; i++) {
+		int other = options->locals[i].sa.ss_family;
+
+		if (other != family)
+			family = AF_UNSPEC;
+		if (other != AF_UNSPEC && options->family != AF_UNSPEC && other != options->family)
+			return option_conflict(parser, "localaddrs has IPv%d addresses, and family=%d (or proto=tcp6) excludes them",
+					other == AF_INET ? 4 : 6, other == AF_INET ? 6 : 4);
+	}
+	options->local_family = family;
+	return 0;
+}
+
+/* "665-1023", "2000". False if it is not that. */
+static bool parse_ports(const char *text, uint16_t *ret_low, uint16_t *ret_high)
+{
+	unsigned int low, high;
+	int n_low = 0, n_all = 0;
+
+	if (strspn(text, "0123456789-") != strlen(text) || text[0] == '-' || strstr(text, "--"))
+		return false;
+	if (sscanf(text, "%5u%n-%5u%n", &low, &n_low, &high, &n_all) < 2) {
+		high = low;
+		n_all = n_low;
+	}
+	if (text[n_all] || !low || low > high || high > UINT16_MAX)
+		return false;
+	*ret_low = (uint16_t)low;
+	*ret_high = (uint16_t)high;
+	return true;
+}
+
+static int complete_srcports(struct parser *parser)
+{
+	struct options *options = &parser->draft.options;
+	const char *text = options->srcports_text;
+	unsigned int n;
+
+	if (!text)
+		return 0;
+	if (!parse_ports(text, &options->srcport_low, &options->srcport_high))
+		return bad_list(parser, "srcports", text, "not LOW-HIGH, of 1 to 65535");
+	n = (unsigned int)(options->srcport_high - options->srcport_low + 1);
+	if (n * (options->n_locals ? options->n_locals : 1) < options->nconnect)
+		return option_conflict(parser, "srcports=%s: %u ports are too few for nconnect=%u", text, n,
+				options->nconnect);
+	if (parser->draft.resvport_given && options->resvport && options->srcport_high > 1023)
+		return option_conflict(parser, "resvport and srcports=%s contradict each other", text);
+	return 0;
+}
+
+static int complete_addresses(struct parser *parser)
+{
+	struct options *options = &parser->draft.options;
+	char why[OPTIONS_NOTE_MAX];
+
+	if (!options->addrs_text)
+		return 0;
+	if (addrlist_parse(options->addrs_text, options->addrs, &options->n_addrs, why, sizeof(why))) {
+		bad_list(parser, "addrs", options->addrs_text, why);
+		message_why(parser->error, "A~B~C-D: IPv4 or IPv6 addresses of the same server, at most %d.",
+			    POOL_MAX_ADDRS);
+		return -EINVAL;
+	}
+	for (unsigned int i = 0; i < options->n_addrs; i++)
+		if (!may_use(options, &options->addrs[i]))
+			return option_conflict(parser, "addrs has IPv%d addresses, and family=%d (or proto=tcp6, or localaddrs) excludes them",
+					options_family(options) == AF_INET ? 6 : 4,
+					options_family(options) == AF_INET ? 4 : 6);
+	return 0;
+}
+
+int option_complete_network(struct parser *parser)
+{
+	struct option_draft *draft = &parser->draft;
+	struct options *options = &draft->options;
+	int error;
+
+	if (is_v6(draft->proto) || is_v6(draft->mountproto)) {
+		if (options->family == AF_INET)
+			return option_conflict(parser, "family=4 and %s contradict each other",
+					draft->proto == TRANSPORT_TCP6 ? "proto=tcp6" :
+					draft->mountproto == TRANSPORT_UDP6 ? "mountproto=udp6" :
+					"mountproto=tcp6");
+		options->family = AF_INET6;
+	}
+	options->mount_transport = pick_mount_transport(draft);
+	if (draft->port_given && options->source.port && draft->port != options->source.port)
+		return option_conflict(parser,
+				"port=%u contradicts port %u in the source",
+				draft->port, options->source.port);
+	options->port = options->source.port ? options->source.port : (uint16_t)draft->port;
+	options->mountport = (uint16_t)draft->mountport;
+	error = complete_locals(parser);
+	if (!error)
+		error = complete_srcports(parser);
+	return error ? error : complete_addresses(parser);
+}
