@@ -293,6 +293,13 @@ def operates_once(directory, prepare, child):
     child.hear(600)
 
 
+def asks_once(directory, child):
+    """For a name that nobody knows, when it is told to."""
+    child.hear(600)
+    errno_of(os.stat, directory / "unknown")
+    child.hear(600)
+
+
 def has_written(path, size, child):
     fd = os.open(path, WRONLY | CREAT)
     os.write(fd, bytes(size))
@@ -421,8 +428,11 @@ class Lane:
     def script(self):
         yield from pause(self.server.number * STAGGER)
         yield from self.warm_up()
+        askers = [self.child(asks_once, self.mounts[name].path) for name in NOTICED]
         self.server.vanish()
         self.began = time.monotonic()
+        for asker in askers:  # silence is what follows when an answer is owed
+            asker.tell()
         late = [self.tasks.start(self.notice(name)) for name in NOTICED]
         before = yield from self.start(self.phase_scripts("before", 0))
         late += yield from self.start(self.slow_scripts())
