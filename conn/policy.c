@@ -34,6 +34,7 @@ static const unsigned int REPLAYED_RETRANS = 8;
 static const int64_t FIRST_MOVE_NS = 1 * NS_PER_S;
 static const unsigned int MOVES_MAX = 3;
 static const int64_t IDLE_PROBE_NS = 30 * NS_PER_S;
+static const int64_t OTHERS_BUSY_NS = 1 * NS_PER_S;
 
 static uint64_t rate_of(const struct policy_conn *conn)
 {
@@ -147,6 +148,8 @@ int policy_pick(const struct policy_conn *conns, unsigned int n, const struct po
 		finish_ns = expected_finish_ns(&conns[i], ask->cost);
 		if (conns[i].loop != ask->own_loop)
 			finish_ns += HAND_OVER_NS;
+		else if (ask->size == CALL_SMALL && i == ask->company)
+			finish_ns -= HAND_OVER_NS;
 		if (finish_ns < best_ns) {
 			best_ns = finish_ns;
 			best = (int)i;
@@ -293,6 +296,17 @@ static int64_t patience_ns(int64_t ns, int64_t rtt_ns, int64_t detect_ns)
 	return min_i64(max_i64(ns, 4 * min_i64(rtt_ns, NS_PER_S)), detect_ns / 2);
 }
 
+/* How long a connection that owes nothing is believed to be alive: shorter while the others carry work that it
+ * may be given next. */
+static int64_t believed_ns(const struct policy_signs *signs)
+{
+	if (signs->suspicious)
+		return OVERDUE_NS;
+	if (signs->others_rx_ns && signs->now_ns - signs->others_rx_ns < OTHERS_BUSY_NS)
+		return min_i64(signs->detect_ns / 2, IDLE_PROBE_NS);
+	return IDLE_PROBE_NS;
+}
+
 static bool is_black_hole(const struct policy_signs *signs, int64_t waited_ns)
 {
 	return waited_ns >= BLACK_HOLE_NS && signs->unacked &&
@@ -305,8 +319,7 @@ enum policy_health policy_health(const struct policy_signs *signs)
 	int64_t waited_ns = signs->now_ns - signs->waiting_since_ns;
 
 	if (!signs->waiting_since_ns)
-		return idle_ns >= (signs->suspicious ? OVERDUE_NS : IDLE_PROBE_NS) ? POLICY_PROBE :
-										      POLICY_HEALTHY;
+		return idle_ns >= believed_ns(signs) ? POLICY_PROBE : POLICY_HEALTHY;
 	if (is_black_hole(signs, waited_ns))
 		return POLICY_BLACK_HOLE;
 	if (waited_ns >= signs->detect_ns)

@@ -34,11 +34,13 @@ struct policy_ask {
 	uint64_t ahead;        /* of bulk: cost of the queued calls before it */
 	unsigned int own_loop; /* whose thread asks */
 	unsigned int turn;     /* equal ones are taken in turn, beginning here */
+	unsigned int company;  /* of small calls: which took this loop's last one */
 };
 
 /* policy_pick - the connection that can finish the call soonest: what it has outstanding plus this
- * call over its rate, plus its round trip, plus the price of waking another loop. Only CONN_UP is
- * eligible; bulk goes only where policy_ahead() allows it, else POLICY_QUEUE: a connection takes it
+ * call over its rate, plus its round trip, plus the price of waking another loop. Small calls keep
+ * company where that delays none by more than this price: those of one turn then leave in one system
+ * call, and their replies come in one. Only CONN_UP is eligible; bulk goes only where policy_ahead() allows it, else POLICY_QUEUE: a connection takes it
  * later. */
 int policy_pick(const struct policy_conn *conns, unsigned int n, const struct policy_ask *ask);
 
@@ -134,7 +136,8 @@ struct policy_signs {
 };
 enum policy_health {
 	POLICY_HEALTHY,
-	POLICY_PROBE,      /* idle for long, or an answer is overdue here or elsewhere: send a NULL call */
+	POLICY_PROBE,      /* idle for long, also while others work, or an answer is overdue here or elsewhere:
+			    * send a NULL call */
 	POLICY_SUSPECT,    /* no new work, either */
 	POLICY_BLACK_HOLE, /* reset it, and never again on these ports: others are answered meanwhile */
 	POLICY_DEAD,       /* reset it */

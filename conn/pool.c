@@ -266,6 +266,7 @@ static int open_loops(struct pool *pool)
 		if (error)
 			return error;
 		own->pool = pool;
+		own->company = i; /* its first connection */
 		own->tick.expired = tick_expired;
 		own->dial.run = dial_run;
 		own->pull.run = queue_pull_run;

@@ -26,7 +26,7 @@ struct pool_loop {
 	_Atomic(bool) pull_posted;
 	struct loop_turn_end pull_end; /* asked for by this one */
 	struct call_list delayed;      /* pool_submit_after() */
-	unsigned int turn;             /* the policy's */
+	unsigned int turn, company;    /* the policy's */
 };
 
 struct pool {

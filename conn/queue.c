@@ -98,6 +98,7 @@ static int pick(struct pool *pool, const struct call *call, uint64_t ahead, stru
 {
 	struct policy_conn conns[POOL_MAX_CONNECTIONS];
 	unsigned int n = pool->config.n_connections;
+	int i;
 
 	look(pool, conns, now_of(own));
 	if (call->sticky && atomic_load_explicit(&pool->sticks, memory_order_relaxed))
@@ -106,13 +107,17 @@ static int pick(struct pool *pool, const struct call *call, uint64_t ahead, stru
 		return policy_stripe(conns, n, atomic_fetch_add(&pool->bulk_turn, 1));
 	if (call->size == CALL_BULK && pool->config.stripe == STRIPE_FILE)
 		return policy_stripe(conns, n, call->key);
-	return policy_pick(conns, n, &(struct policy_ask){
+	i = policy_pick(conns, n, &(struct policy_ask){
 		.size = call->size,
 		.cost = call->cost,
 		.ahead = ahead,
 		.own_loop = own ? loop_index(own->loop) : UINT32_MAX,
 		.turn = own ? own->turn++ : call->xid,
+		.company = own ? own->company : UINT32_MAX,
 	});
+	if (own && i >= 0 && call->size == CALL_SMALL)
+		own->company = (unsigned int)i;
+	return i;
 }
 
 /* Have a loop look at the queue. */

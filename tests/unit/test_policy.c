@@ -104,13 +104,32 @@ static const struct {
 		      CALL_BULK, M, 0, POLICY_QUEUE } },
 };
 
-static void check_pick(const struct pick_row *row, uint64_t ahead)
+/* The last small call went to `company`. */
+static const struct {
+	unsigned int company;
+	struct pick_row row;
+} company_picks[] = {
+	{ 1, { "where the last small call went", { UP(OWN, 0), UP(OWN, 0) }, 2, CALL_SMALL, 200, 0, 1 } },
+	{ 1, { "behind some others", { UP(OWN, 0), UP(OWN, 10 * K) }, 2, CALL_SMALL, 200, 0, 1 } },
+	{ 1, { "not behind many", { UP(OWN, 0), UP(OWN, 20 * K) }, 2, CALL_SMALL, 200, 0, 0 } },
+	{ 1, { "of a slow link not even behind some",
+	       { UP(OWN, 0, .rate = 20 * MB_S), UP(OWN, 10 * K, .rate = 20 * MB_S) }, 2, CALL_SMALL, 200, 0, 0 } },
+	{ 1, { "not on a longer way", { UP(OWN, 0), UP(OWN, 0, .rtt_ns = MS) }, 2, CALL_SMALL, 200, 0, 0 } },
+	{ 1, { "not to the other end of a broken one", { UP(OWN, M), IDLE(CONN_DOWN) }, 2, CALL_SMALL, 200,
+	       0, 0 } },
+	{ 1, { "another loop's is nobody's company", { UP(OWN, 1000), UP(OTHER_LOOP, 0) }, 2, CALL_SMALL, 200,
+	       0, 0 } },
+	{ 1, { "bulk spreads", { UP(OWN, 0), UP(OWN, 0) }, 2, CALL_BULK, M, 0, 0 } },
+};
+
+static void check_pick(const struct pick_row *row, uint64_t ahead, unsigned int company)
 {
 	struct policy_ask ask = { .size = row->size,
 				  .cost = row->cost,
 				  .ahead = ahead,
 				  .own_loop = OWN,
-				  .turn = row->turn };
+				  .turn = row->turn,
+				  .company = company };
 	int pick = policy_pick(row->conns, row->n, &ask);
 
 	if (pick != row->pick)
@@ -121,9 +140,11 @@ static void check_pick(const struct pick_row *row, uint64_t ahead)
 static void test_pick(void)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(picks); i++)
-		check_pick(&picks[i], 0);
+		check_pick(&picks[i], 0, UINT32_MAX);
 	for (size_t i = 0; i < ARRAY_SIZE(queued_picks); i++)
-		check_pick(&queued_picks[i].row, queued_picks[i].ahead);
+		check_pick(&queued_picks[i].row, queued_picks[i].ahead, UINT32_MAX);
+	for (size_t i = 0; i < ARRAY_SIZE(company_picks); i++)
+		check_pick(&company_picks[i].row, 0, company_picks[i].company);
 }
 
 /* Whatever the numbers: bulk waits only if somebody who will be done with something takes it next. */
@@ -452,6 +473,9 @@ static const struct {
 	{ 0, 0, -1, false, 5000, POLICY_HEALTHY },
 	{ 0, 29999, -1, false, 5000, POLICY_HEALTHY },
 	{ 0, 30000, -1, false, 5000, POLICY_PROBE },   /* idle for long: is it still there? */
+	{ 0, 2499, 999, false, 5000, POLICY_HEALTHY },
+	{ 0, 2500, 999, false, 5000, POLICY_PROBE },   /* it may get work next */
+	{ 0, 2500, 1000, false, 5000, POLICY_HEALTHY },
 	{ 0, 199, -1, true, 5000, POLICY_HEALTHY },
 	{ 0, 200, -1, true, 5000, POLICY_PROBE },      /* does the server answer at all? */
 	{ 1, 60000, -1, false, 5000, POLICY_HEALTHY }, /* idle until just now */
