@@ -85,6 +85,7 @@ struct connection {
 	int64_t acked_ns;
 	int64_t rate_since_ns;        /* start of the rate sample; 0: none running */
 	uint64_t rate_bytes;          /* carried since */
+	uint64_t warm_bytes;          /* carried before, since the last long pause */
 	int64_t rated_ns;             /* end of the last sample */
 
 	struct call probe;            /* NULL, to come up and to stay up */

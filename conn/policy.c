@@ -13,12 +13,16 @@ static const int64_t HAND_OVER_NS = 150 * 1000;
 static const int64_t FOREVER_NS = INT64_MAX / 4;
 static const uint64_t AHEAD_MAX = UINT64_C(1) << 62;
 static const int64_t RATE_IDLE_NS = 4 * NS_PER_S;
+static const uint64_t WARM_BYTES = 2 << 20;
+static const int64_t LONG_RTT_NS = 1 * NS_PER_MS;
+static const int64_t COLD_NS = 1 * NS_PER_S;
 static const int64_t OVERTAKEN_NS = 1 * NS_PER_S;
 /* Two small calls within so long are work on metadata, and so long there may be more of it. */
 static const int64_t SMALL_AGAIN_NS = 250 * NS_PER_MS;
 static const int64_t SMALL_BUSY_NS = 500 * NS_PER_MS;
 static const int64_t SMALL_NOTE_NS = 10 * NS_PER_MS;
 static const uint64_t WINDOW_MAX = 64 << 20;
+static const uint64_t CALL_HEAD_MAX = 4096; /* of a call and its reply, all but the data */
 static const uint32_t FLIGHT_MIN = 16 << 10;
 static const uint32_t FLIGHT_MAX = 64 << 20;
 static const int64_t QUEUE_NS = 1 * NS_PER_MS;
@@ -179,9 +183,23 @@ int64_t policy_small_busy_ns(int64_t since_ns)
 	return since_ns < SMALL_AGAIN_NS ? SMALL_BUSY_NS : 0;
 }
 
-uint64_t policy_rate(uint64_t rate, uint64_t sample)
+uint64_t policy_rate(uint64_t rate, uint64_t sample, bool warming_up)
 {
+	struct policy_conn conn = { .rate = rate };
+
+	if (warming_up && sample < rate_of(&conn))
+		return rate;
 	return rate ? rate - rate / 4 + sample / 4 : sample;
+}
+
+bool policy_is_warming_up(uint64_t carried, int64_t rtt_ns)
+{
+	return carried < WARM_BYTES && rtt_ns >= LONG_RTT_NS;
+}
+
+bool policy_is_cold(int64_t pause_ns)
+{
+	return pause_ns >= COLD_NS;
 }
 
 uint64_t policy_rate_idle(uint64_t rate, int64_t idle_ns)
@@ -198,14 +216,13 @@ bool policy_overtakes(int64_t waited_ns)
 
 uint64_t policy_window(uint64_t rate, int64_t rtt_ns, uint32_t transfer_max, uint32_t configured)
 {
-	uint64_t least = (uint64_t)transfer_max * 2;
-	double carried;
+	double carried = (double)rate * (double)rtt_ns / 1e9; /* while one waits for the next */
+	uint64_t least = (transfer_max + CALL_HEAD_MAX) * (carried > transfer_max / 64.0 ? 2 : 1);
 	uint64_t window;
 
 	if (configured)
 		return configured > least ? configured : least;
-	carried = (double)rate * 2.0 * (double)rtt_ns / 1e9;
-	window = carried < (double)WINDOW_MAX ? (uint64_t)carried : WINDOW_MAX;
+	window = 2 * carried < (double)WINDOW_MAX ? (uint64_t)(2 * carried) : WINDOW_MAX;
 	return window > least ? window : least;
 }
 

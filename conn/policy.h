@@ -61,17 +61,23 @@ int policy_stripe(const struct policy_conn *conns, unsigned int n, uint64_t firs
 bool policy_small_counts(int64_t since_ns);
 int64_t policy_small_busy_ns(int64_t since_ns);
 
-/* policy_rate - the rate of a connection after one more sample, taken while it was busy.
+/* policy_rate - the rate of a connection after one more sample, taken while it was busy. While it is
+ * warming up a sample is no proof of a slow path: only more than what was believed counts.
+ * policy_is_warming_up - over a long path TCP's slow start takes many round trips, at first and after a
+ * pause (RFC 5681, 4.1). carried: bytes since the first call, or since policy_is_cold(pause_ns).
  * policy_rate_idle - a tick later, idle_ns after the last sample: what was slow once is believed to be
  * faster and faster until it gets a call to prove it. */
-uint64_t policy_rate(uint64_t rate, uint64_t sample);
+uint64_t policy_rate(uint64_t rate, uint64_t sample, bool warming_up);
+bool policy_is_warming_up(uint64_t carried, int64_t rtt_ns);
+bool policy_is_cold(int64_t pause_ns);
 uint64_t policy_rate_idle(uint64_t rate, int64_t idle_ns);
 
 /* policy_overtakes - may a small call overtake a bulk call that has waited so long to leave? */
 bool policy_overtakes(int64_t waited_ns);
 
-/* policy_window - bytes in flight for a connection: two round trips of what it carries, at least
- * two transfers so that the next is under way while one is digested. configured: window=, 0: auto. */
+/* policy_window - bytes in flight for a connection: two round trips of what it carries, and at least one transfer
+ * with its headers; two, if the path would be idle for a sixty-fourth of the time between one and the next.
+ * (Who is bound to a slow path early, waits there.) configured: window=, 0: auto. */
 uint64_t policy_window(uint64_t rate, int64_t rtt_ns, uint32_t transfer_max, uint32_t configured);
 
 /* policy_flight - bytes that a connection with bulk calls may have on the wire while small calls follow each

@@ -58,19 +58,26 @@ static void update_window(struct connection *conn)
 	atomic_store_explicit(&conn->load.window, window, memory_order_relaxed);
 }
 
-/* The rate is what comes and goes while bulk calls are bound; time without any does not count. */
+/* The rate is what comes and goes while bulk calls are bound; time without any does not count, nor the
+ * round trip of the first: it says nothing of what the path carries, and over a long path the connection
+ * with the most calls would look like the fastest and get ever more. */
 static void rate_sample(struct connection *conn, int64_t now_ns)
 {
 	int64_t took_ns = now_ns - conn->rate_since_ns;
 	uint64_t sample;
+	bool warming_up;
 
 	if (!conn->rate_since_ns || conn->rate_bytes < RATE_BYTES_MIN)
 		return;
 	if (took_ns < (conn->n_bulk ? RATE_SAMPLE_NS : RATE_SHORT_NS))
 		return;
 	sample = (uint64_t)((double)conn->rate_bytes * 1e9 / (double)took_ns);
-	atomic_store_explicit(&conn->load.rate, policy_rate(relaxed_u64(&conn->load.rate), sample),
+	warming_up = policy_is_warming_up(conn->warm_bytes,
+					  atomic_load_explicit(&conn->load.rtt_ns, memory_order_relaxed));
+	atomic_store_explicit(&conn->load.rate,
+			      policy_rate(relaxed_u64(&conn->load.rate), sample, warming_up),
 			      memory_order_relaxed);
+	conn->warm_bytes += conn->rate_bytes;
 	conn->rate_since_ns = conn->rated_ns = now_ns;
 	conn->rate_bytes = 0;
 	update_window(conn);
@@ -80,7 +87,9 @@ static void rate_begin(struct connection *conn, int64_t now_ns)
 {
 	if (conn->rate_since_ns)
 		return;
-	conn->rate_since_ns = now_ns;
+	if (policy_is_cold(now_ns - conn->rated_ns))
+		conn->warm_bytes = 0;
+	conn->rate_since_ns = now_ns + atomic_load_explicit(&conn->load.rtt_ns, memory_order_relaxed);
 	conn->rate_bytes = 0;
 }
 

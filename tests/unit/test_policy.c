@@ -7,7 +7,7 @@
 #include "../../conn/policy.h"
 #include "../../conn/util.h"
 
-enum { K = 1024, M = 1024 * 1024, MB_S = 1000 * 1000, OWN = 0, OTHER_LOOP = 1 };
+enum { K = 1024, M = 1024 * 1024, HEAD = 4096, MB_S = 1000 * 1000, OWN = 0, OTHER_LOOP = 1 };
 static const int64_t MS = 1000 * 1000;
 static const int64_t S = 1000 * 1000 * 1000;
 
@@ -61,6 +61,8 @@ static const struct pick_row picks[] = {
 
 	{ "bulk where the window has room", { UP(OWN, 2 * M), UP(OTHER_LOOP, M) }, 2, CALL_BULK, M,
 	  0, 1 },
+	{ "two transfers and their headers fit the least window",
+	  { { .state = CONN_UP, .loop = OWN, .bytes_outstanding = M + 300, .window = 2 * (M + HEAD) } }, 1, CALL_BULK, M + 300, 0, 0 },
 	{ "bulk to the last byte of it", { UP(OWN, M) }, 1, CALL_BULK, M, 0, 0 },
 	{ "bulk waits when it has not", { UP(OWN, M + 1), UP(OTHER_LOOP, 2 * M) }, 2, CALL_BULK, M,
 	  0, POLICY_QUEUE },
@@ -208,18 +210,30 @@ static void test_small(void)
 
 static void test_rate(void)
 {
-	uint64_t rate = policy_rate(0, 2 * MB_S);
+	uint64_t rate = policy_rate(0, 2 * MB_S, false);
 
 	assert(rate == 2 * MB_S);
 	assert(policy_rate_idle(rate, 3999 * MS) == rate);
 	assert(policy_rate_idle(rate, 4 * S) > rate);
 	assert(policy_rate_idle(0, 9 * S) == 0);
 	for (int i = 0; i < 16; i++) /* both ways within a second of samples */
-		rate = policy_rate(rate, 25 * MB_S);
+		rate = policy_rate(rate, 25 * MB_S, false);
 	assert(rate > 24 * (uint64_t)MB_S);
 	for (int i = 0; i < 16; i++)
-		rate = policy_rate(rate, 2 * MB_S);
+		rate = policy_rate(rate, 2 * MB_S, false);
 	assert(rate < 3 * (uint64_t)MB_S);
+}
+
+/* Slow start is no slow path, and a path that is fast while it lasts is fast. */
+static void test_warm_up(void)
+{
+	assert(policy_is_warming_up(2 * M - 1, 50 * MS) && !policy_is_warming_up(2 * M, 50 * MS));
+	assert(policy_is_warming_up(0, MS) && !policy_is_warming_up(0, MS - 1));
+	assert(policy_is_cold(S) && !policy_is_cold(S - 1));
+	assert(policy_rate(0, 2 * MB_S, true) == 0);
+	assert(policy_rate(0, 200 * MB_S, true) == 200 * (uint64_t)MB_S);
+	assert(policy_rate(50 * MB_S, 2 * MB_S, true) == 50 * MB_S);
+	assert(policy_rate(50 * MB_S, 100 * MB_S, true) > 60 * MB_S);
 }
 
 /* ---- one reader over unequal paths ------------------------------------------------------- */
@@ -324,16 +338,18 @@ static const struct {
 	uint32_t transfer_max, configured;
 	uint64_t window;
 } windows[] = {
-	{ 0, 0, M, 0, 2 * M },                      /* not measured: two transfers */
-	{ 100 * MB_S, 100 * 1000, M, 0, 2 * M },    /* a LAN: 20 KB would do */
-	{ 100 * MB_S, 50 * MS, M, 0, 10 * MB_S },   /* two round trips of what it carries */
+	{ 0, 0, M, 0, M + HEAD },                         /* not measured: one transfer */
+	{ 0, 50 * MS, M, 0, M + HEAD },
+	{ 20 * MB_S, 200 * 1000, M, 0, M + HEAD },        /* a slow link is never idle with one */
+	{ 20 * MB_S, 2 * MS, M, 0, 2 * (M + HEAD) },      /* unless it is long */
+	{ 1000 * MB_S, 100 * 1000, M, 0, 2 * (M + HEAD) }, /* a fast one is */
+	{ 100 * MB_S, 50 * MS, M, 0, 10 * MB_S },         /* two round trips of what it carries */
 	{ 100 * MB_S, 50 * MS, 64 * K, 0, 10 * MB_S },
-	{ 0, 0, 4096, 0, 8192 },
-	{ 100 * MB_S, 50 * MS, M, 4 * M, 4 * M },   /* window= decides */
-	{ 100 * MB_S, 50 * MS, M, 1000, 2 * M },    /* but never less than two transfers */
-	{ UINT64_MAX, INT64_MAX, M, 0, 64 * M },    /* nor more than 64 MiB by measure */
-	{ 0, 0, UINT32_MAX, 0, 2 * (uint64_t)UINT32_MAX },
-	{ 0, 0, UINT32_MAX, UINT32_MAX, 2 * (uint64_t)UINT32_MAX },
+	{ 100 * MB_S, 50 * MS, M, 4 * M, 4 * M },         /* window= decides */
+	{ 100 * MB_S, 50 * MS, M, 1000, 2 * (M + HEAD) }, /* but never less than that */
+	{ UINT64_MAX, INT64_MAX, M, 0, 64 * M },          /* nor more than 64 MiB by measure */
+	{ 0, 0, UINT32_MAX, 0, (uint64_t)UINT32_MAX + HEAD },
+	{ 0, 0, UINT32_MAX, UINT32_MAX, (uint64_t)UINT32_MAX + HEAD },
 };
 
 static void test_window(void)
@@ -609,6 +625,7 @@ int main(void)
 	test_stripe();
 	test_small();
 	test_rate();
+	test_warm_up();
 	test_share();
 	test_window();
 	test_flight();
