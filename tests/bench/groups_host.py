@@ -5,8 +5,10 @@ import shutil
 import subprocess
 import time
 
+from field import RUN_TIMEOUT, parse
 from groups_links import allowed_mib
 from lab.procs import run_bounded
+from run import FuseMount
 
 NCONNECT = 8
 RSIZE_MIB = 1
@@ -40,7 +42,25 @@ def data(site, program, args):
         found[f"{name}.over_mib"] = peak_mib - allowed_mib(program)
     found["write_read"] = found["write.mb_per_s"] / found["read.mb_per_s"]
     found["small_large"] = found["write8k.mb_per_s"] / found["write.mb_per_s"]
-    return found
+    return found | bare_limits(site, found) | empty_limits(site, found)
+
+
+def bare_limits(site, found):
+    """What the server lets a client have that is none of FUSE's."""
+    rates = {op: site.bare("--op", op, "--path", path, "--size", "1M", "--bytes", f"{site.disk.mib}M",
+                           "--connections", NCONNECT, "--depth", 2)["mb_per_s"]
+             for op, path in (("read", "data"), ("write", "out"))}
+    return {"bare.write_read": rates["write"] / rates["read"]}
+
+
+def empty_limits(site, found):
+    """What a file system that does nothing reaches: one request for each write(2)."""
+    directory = site.disk.mountpoint()
+    with FuseMount([site.programs["emptyfuse"], directory, f"{site.disk.mib}M"], directory):
+        rates = {size: parse(run_bounded([site.programs["load"], "--op", "seqwrite", "--path", directory / "file",
+                                          "--size", size, "--bytes", f"{site.disk.mib}M"],
+                                         RUN_TIMEOUT, stderr=None).stdout)["mb_per_s"] for size in ("8k", "1M")}
+    return {"empty.small_large": rates["8k"] / rates["1M"], "empty.write8k": found["write8k.mb_per_s"] / rates["8k"]}
 
 
 def files(site, program, args):

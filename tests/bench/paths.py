@@ -70,7 +70,7 @@ GROUPS = {
                    groups_host.files, table.file_rows(), (None,)),
     "tree": Group("A source tree, no limit, nconnect=8", groups_host.tree, table.tree_rows(),
                   (None,))}
-GENERATORS = ("barerpc", "load", "files")
+GENERATORS = ("barerpc", "emptyfuse", "files", "load")
 
 
 def parse_arguments():

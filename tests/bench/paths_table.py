@@ -78,7 +78,10 @@ def metadata_rows():
 
 def data_rows():
     rows = [Row("write_read", "write and fsync, of read", "{:.2f} x", ">= 0.80", at_least(.8)),
-            Row("small_large", "8 KiB writes, of 1 MiB", "{:.2f} x", ">= 0.70", at_least(.7))]
+            Row("bare.write_read", "    bare client", "{:.2f} x"),
+            Row("small_large", "8 KiB writes, of 1 MiB", "{:.2f} x", ">= 0.70", at_least(.7)),
+            Row("empty.small_large", "    an empty FUSE file system", "{:.2f} x"),
+            Row("empty.write8k", "8 KiB writes, of an empty FUSE file system's", "{:.2f} x")]
     for name in ("read", "write", "write8k"):
         goal = ("<= 0.70", at_most(.7)) if name != "write8k" else ("", None)
         rows += [Row(f"{name}.mb_per_s", name, "{:.0f} MB/s"),
