@@ -29,6 +29,8 @@ uint8_t *call_begin(struct call *call, uint8_t *head, uint32_t size, const struc
 	call->head_size = size;
 	call->head_len = header;
 	call->xid = rpc_next_xid();
+	call->prog = prog;
+	call->proc = proc;
 	rpc_write(head, 0); /* call_seal() knows the length */
 	rpc_call_header(head + MARK_SIZE, call->xid, prog, vers, proc, cred);
 	*ret_room = size - header - ZDR_OVERRUN;

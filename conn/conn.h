@@ -13,6 +13,7 @@
 
 #include <net/if.h>
 #include <netinet/in.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
@@ -99,6 +100,7 @@ struct call {
 	uint32_t head_size;   /* of the owner's memory */
 	uint32_t head_len;
 	uint32_t xid;
+	uint32_t prog, proc;  /* for the histograms (snapshot.h) */
 
 	/* Valid in done(). */
 	int status;             /* 0: results follow. -errno: no usable reply */
@@ -117,6 +119,7 @@ struct call {
 	unsigned int n_sent;         /* times it was wholly sent on the present connection */
 	unsigned int n_repeats;      /* times it was sent again because no answer came */
 	unsigned int n_replays;      /* times its connection was made anew for it */
+	int64_t submitted_ns;        /* or left behind by its connection */
 	int64_t first_sent_ns;       /* 0: not yet */
 	bool resent;                 /* an earlier connection was lost when it was wholly sent */
 	uint8_t n_broken;            /* connections that sent garbage while it was outstanding */
@@ -223,8 +226,9 @@ struct pool_event {
 	struct sockaddr_storage local, remote;
 };
 
+/* What is _Atomic here may be changed while the pool lives, by pool_tune(). */
 struct pool_config {
-	unsigned int n_connections;   /* nconnect */
+	_Atomic(unsigned int) n_connections; /* nconnect */
 	unsigned int n_loops;         /* 0: min(n_connections, max(2, CPUs), 16) */
 	struct pool_addr addrs[POOL_MAX_ADDRS];
 	unsigned int n_addrs;         /* 0: until pool_set_addresses() */
@@ -234,19 +238,19 @@ struct pool_config {
 	unsigned int n_locals;        /* 0: the kernel chooses */
 	uint16_t srcport_low, srcport_high; /* bind to a free port of these, and no other; 0: any */
 	bool resvport;                /* without them: to one below 1024 where permitted, else any */
-	bool hard;                    /* calls are parked for ever instead of failing */
+	_Atomic(bool) hard;           /* calls are parked for ever instead of failing */
 	uint32_t prog, vers;          /* probed with procedure 0 (NULL): NFS_PROGRAM, 3 */
 	uint32_t transfer_max;        /* rsize or wsize, the larger: windows are at least two of it */
-	uint32_t window;              /* bytes in flight per connection; 0: measured */
-	unsigned int md_connections;  /* mdconnect: connections that take no bulk while others can and
+	_Atomic(uint32_t) window;     /* bytes in flight per connection; 0: measured */
+	_Atomic(unsigned int) md_connections; /* mdconnect: connections that take no bulk while others can and
 				       * small calls follow each other */
-	enum stripe stripe;
-	bool redial;                  /* move connections off crowded and bad paths (steer.h) */
+	_Atomic(enum stripe) stripe;
+	_Atomic(bool) redial;         /* move connections off crowded and bad paths (steer.h) */
 	int64_t connect_ns;           /* limit for connect and first NULL; 5 s */
-	int64_t timeo_ns;             /* an unanswered call is sent again, on the same connection with
+	_Atomic(int64_t) timeo_ns;    /* an unanswered call is sent again, on the same connection with
 				       * the same xid; servers drop calls now and then. 0: never */
-	unsigned int retrans;         /* so many times, each after one timeo more */
-	int64_t detect_ns;            /* silence with calls outstanding: a connection is dead, and if
+	_Atomic(unsigned int) retrans; /* so many times, each after one timeo more */
+	_Atomic(int64_t) detect_ns;   /* silence with calls outstanding: a connection is dead, and if
 				       * all are silent or gone, SERVER_DOWN */
 	/* Called on any loop's thread, no lock held; may not block. */
 	void (*event)(void *userdata, const struct pool_event *event);
@@ -267,6 +271,11 @@ void pool_set_addresses(struct pool *pool, const struct pool_addr addrs[], unsig
 unsigned int pool_n_addresses(struct pool *pool);
 /* pool_set_transfer_max - once FSINFO is known. Any thread. */
 void pool_set_transfer_max(struct pool *pool, uint32_t bytes);
+/* pool_tune - what is _Atomic in the configuration is to be as in config from now on; the rest of it is not
+ * looked at. More connections are dialled at once, by the loops that there are; those that are too many take no
+ * more calls and are closed when they have answered theirs. 0, or -errno and nothing has changed. One thread at a
+ * time, not a loop's. */
+int pool_tune(struct pool *pool, const struct pool_config *config);
 /* pool_stick - from now on calls that are `sticky` stay on one connection, by key. Was it so before? Any thread. */
 bool pool_stick(struct pool *pool);
 /* pool_close - stop the loops; every call still outstanding is done with -ECONNABORTED on the

@@ -40,6 +40,8 @@ const char *conn_state_name(enum conn_state state)
 
 static void connection_set_state(struct connection *conn, enum conn_state state)
 {
+	if (conn->state != state)
+		conn->state_since_ns = clock_ns();
 	conn->state = state;
 	/* Sequentially consistent, like n_queued in the pool: whoever queues a call because this
 	 * was not up, and this when it looks for queued calls because it is, do not miss each other. */
@@ -54,7 +56,6 @@ void connection_snapshot(const struct connection *conn, struct policy_conn *ret_
 		.state = atomic_load(&load->leaving) ? CONN_SUSPECT :
 						       (enum conn_state)atomic_load(&load->state),
 		.loop = loop_index(conn->loop),
-		.md = conn->md,
 		.bytes_outstanding = atomic_load(&load->bytes_outstanding),
 		.window = atomic_load_explicit(&load->window, memory_order_relaxed),
 		.rate = atomic_load_explicit(&load->rate, memory_order_relaxed),
@@ -182,6 +183,17 @@ static void set_int(int fd, int level, int name, int value)
 	setsockopt(fd, level, name, &value, sizeof(value));
 }
 
+static void set_user_timeout(int fd, const struct pool_config *config)
+{
+	set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)(config->detect_ns * 2 / NS_PER_MS));
+}
+
+void connection_retune(struct connection *conn)
+{
+	if (conn->watch.fd >= 0)
+		set_user_timeout(conn->watch.fd, pool_config_of(conn->pool));
+}
+
 static void tune(int fd, const struct pool_config *config)
 {
 	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
@@ -189,7 +201,7 @@ static void tune(int fd, const struct pool_config *config)
 	set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, 20);
 	set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, 5);
 	set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
-	set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)(config->detect_ns * 2 / NS_PER_MS));
+	set_user_timeout(fd, config);
 	/* Keeps small calls from queueing in the kernel behind megabytes of WRITE. */
 	set_int(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, SEND_TAIL);
 }
@@ -285,6 +297,7 @@ static void dial_later(struct connection *conn)
 static void dial_failed(struct connection *conn, int error, const char *reason)
 {
 	atomic_store_explicit(&conn->load.error, error, memory_order_relaxed);
+	conn->last_reason = reason;
 	conn->local_port = 0; /* the path of this port may be the reason */
 	if (conn->n_replay_dials >= REPLAY_DIALS)
 		give_up_replays(conn);
@@ -311,6 +324,10 @@ void connection_dial(struct connection *conn)
 
 	if (conn->state != CONN_DOWN)
 		return;
+	if (connection_is_retired(conn)) {
+		give_up_replays(conn);
+		return;
+	}
 	if (TAILQ_EMPTY(&conn->replay))
 		pool_next_path(conn->pool, conn);
 	else
@@ -359,7 +376,9 @@ static void connected(struct connection *conn)
 static void reset_socket(struct connection *conn)
 {
 	struct linger discard = { .l_onoff = 1, .l_linger = 0 };
+	int64_t rtt_ns;
 
+	conn->retransmits += snapshot_retransmits(conn, &rtt_ns);
 	setsockopt(conn->watch.fd, SOL_SOCKET, SO_LINGER, &discard, sizeof(discard));
 	loop_watch_del(conn->loop, &conn->watch);
 	close(conn->watch.fd);
@@ -415,6 +434,7 @@ static void lose(struct connection *conn, int error, const char *reason, bool pa
 		return;
 	}
 	atomic_store_explicit(&conn->load.error, error, memory_order_relaxed);
+	conn->last_reason = reason;
 	atomic_fetch_add_explicit(&conn->load.reconnects, 1, memory_order_relaxed);
 	pool_note_loss(conn->pool);
 	note_end(conn);
@@ -442,6 +462,7 @@ void connection_suspect(struct connection *conn, const char *reason)
 	if (conn->state != CONN_UP)
 		return;
 	connection_set_state(conn, CONN_SUSPECT);
+	conn->last_reason = reason;
 	pool_conn_changed(conn->pool, conn, CONN_UP, 0, reason, 0);
 }
 
@@ -458,6 +479,11 @@ void connection_drain(struct connection *conn, struct call_list *list)
 }
 
 /* ---- leaving ----------------------------------------------------------------------------- */
+
+bool connection_is_retired(const struct connection *conn)
+{
+	return conn->id >= pool_n_active(conn->pool);
+}
 
 void connection_leave(struct connection *conn)
 {
@@ -477,6 +503,8 @@ static void depart(struct connection *conn)
 	conn->n_failures = 0;
 	if (port >= 0)
 		conn->local_port = (uint16_t)port;
+	if (connection_is_retired(conn))
+		pool_arrived(conn->pool, conn);
 	connection_dial(conn);
 }
 
@@ -588,7 +616,7 @@ void connection_tick(struct connection *conn, int64_t now_ns)
 		return;
 	health_repeat(conn, now_ns);
 	transfer_tick(conn, now_ns);
-	if (atomic_load(&conn->load.leaving)) {
+	if (atomic_load(&conn->load.leaving) || connection_is_retired(conn)) {
 		tick_leaving(conn, now_ns);
 	} else {
 		conn->left_ns = 0;
@@ -608,6 +636,7 @@ int connection_init(struct connection *conn, struct pool *pool, struct loop *loo
 		.timer = { .expired = timer_expired },
 		.flush = { .run = flush_ready },
 		.next_port = -1,
+		.state_since_ns = clock_ns(),
 	};
 	TAILQ_INIT(&conn->replay);
 	return transfer_init(conn);

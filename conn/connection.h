@@ -40,7 +40,6 @@ struct connection {
 	struct pool *pool;
 	struct loop *loop;
 	unsigned int id;
-	bool md;
 	struct conn_load load;
 
 	/* The loop thread's. */
@@ -77,6 +76,10 @@ struct connection {
 	int stop_error;               /* errno: lose the connection after this message; 0 */
 	const char *stop_reason;
 
+	int64_t state_since_ns;
+	const char *last_reason;      /* of the last change for the worse; static text or NULL */
+	uint64_t retransmits;         /* TCP's, on sockets that are closed */
+	_Atomic(int) verdict;         /* enum path_verdict; loop 0 writes it */
 	int64_t up_since_ns;          /* CONN_UP first */
 	bool told_lost;               /* and not up again since */
 	bool has_failed;              /* counted in the pool's n_failed; under its lock */
@@ -107,6 +110,10 @@ void connection_lose_path(struct connection *conn, int error, const char *reason
 /* connection_leave - take no more calls and, once those it has are answered, be dialled anew where the pool says
  * (pool_next_path()). The others carry on. */
 void connection_leave(struct connection *conn); /* any thread */
+/* connection_is_retired - nconnect was lowered: it is to end, and not to be dialled. */
+bool connection_is_retired(const struct connection *conn);
+/* connection_retune - options of its socket that depend on the configuration. */
+void connection_retune(struct connection *conn);
 /* connection_suspect - no new calls until a byte comes. */
 void connection_suspect(struct connection *conn, const char *reason);
 /* connection_send_probe - a NULL call, unless one is under way. */

@@ -143,8 +143,8 @@ static bool is_at_home(struct pool *pool, const struct connection *conn, int64_t
 /* Worth it, and without harm: others carry on meanwhile. */
 static bool should_go_home(struct pool *pool, const struct connection *conn, int64_t now_ns)
 {
-	return conn->state == CONN_UP && atomic_load(&pool->n_up) > 1 && !pool_is_suspicious(pool) &&
-	       !is_at_home(pool, conn, now_ns);
+	return conn->state == CONN_UP && !connection_is_retired(conn) && atomic_load(&pool->n_up) > 1 &&
+	       !pool_is_suspicious(pool) && !is_at_home(pool, conn, now_ns);
 }
 
 static void go_home(struct pool *pool, struct connection *conn, int64_t now_ns)
@@ -183,11 +183,12 @@ static bool is_busy(struct pool_loop *own, int64_t now_ns)
 	if (atomic_load(&pool->n_queued) || !TAILQ_EMPTY(&own->delayed) ||
 	    atomic_load(&pool->suspicious) || server_has_news(pool))
 		return true;
-	for (unsigned int i = loop_index(own->loop); i < pool->config.n_connections;
-	     i += pool->n_loops) {
+	for (unsigned int i = loop_index(own->loop); i < pool_n_slots(pool); i += pool->n_loops) {
 		struct connection *conn = &pool->conns[i];
 
-		if (conn->state != CONN_UP || connection_waiting_since(conn) ||
+		if (connection_is_retired(conn) && conn->state == CONN_DOWN)
+			continue;
+		if (connection_is_retired(conn) || conn->state != CONN_UP || connection_waiting_since(conn) ||
 		    atomic_load(&conn->load.leaving) || should_go_home(pool, conn, now_ns))
 			return true;
 	}
@@ -198,8 +199,7 @@ static void tick_connections(struct pool_loop *own, int64_t now_ns)
 {
 	struct pool *pool = own->pool;
 
-	for (unsigned int i = loop_index(own->loop); i < pool->config.n_connections;
-	     i += pool->n_loops) {
+	for (unsigned int i = loop_index(own->loop); i < pool_n_slots(pool); i += pool->n_loops) {
 		connection_tick(&pool->conns[i], now_ns);
 		go_home(pool, &pool->conns[i], now_ns);
 	}
@@ -243,13 +243,16 @@ static void dial_run(struct loop_task *task)
 {
 	struct pool_loop *own = container_of(task, struct pool_loop, dial);
 	struct pool *pool = own->pool;
+	bool retune;
 
 	atomic_store(&own->dial_posted, false);
 	if (atomic_load(&pool->closing) || !pool_n_addresses(pool))
 		return;
-	for (unsigned int i = loop_index(own->loop); i < pool->config.n_connections;
-	     i += pool->n_loops) {
-		if (pool->conns[i].state != CONN_DOWN)
+	retune = atomic_exchange(&own->retune, false);
+	for (unsigned int i = loop_index(own->loop); i < pool_n_slots(pool); i += pool->n_loops) {
+		if (retune)
+			connection_retune(&pool->conns[i]);
+		if (pool->conns[i].state != CONN_DOWN || connection_is_retired(&pool->conns[i]))
 			continue;
 		pool->conns[i].n_failures = 0; /* it was not its path */
 		connection_dial(&pool->conns[i]);
@@ -268,7 +271,12 @@ static int open_loops(struct pool *pool)
 		own->pool = pool;
 		own->company = i; /* its first connection */
 		own->tick.expired = tick_expired;
+		own->latency = calloc(POOL_MAX_PROCS, sizeof(own->latency[0]));
+		if (!own->latency)
+			return -ENOMEM;
 		own->dial.run = dial_run;
+		own->snapshot.run = snapshot_run;
+		own->probe.run = snapshot_probe_run;
 		own->pull.run = queue_pull_run;
 		own->pull_end.run = queue_pull_end_run;
 		TAILQ_INIT(&own->delayed);
@@ -276,24 +284,27 @@ static int open_loops(struct pool *pool)
 	return 0;
 }
 
-static int open_connections(struct pool *pool)
+/* Until there are n. Others see one when it is complete. */
+static int add_connections(struct pool *pool, unsigned int n)
 {
-	unsigned int n = pool->config.n_connections;
-
-	pool->conns = calloc(n, sizeof(pool->conns[0]));
-	if (!pool->conns)
-		return -ENOMEM;
-	for (unsigned int i = 0; i < n; i++)
-		pool->conns[i].watch.fd = -1;
-	for (unsigned int i = 0; i < n; i++) {
+	for (unsigned int i = pool_n_slots(pool); i < n; i++) {
 		int error = connection_init(&pool->conns[i], pool,
 					    pool->loops[i % pool->n_loops].loop, i);
 
-		if (error)
+		if (error) {
+			connection_deinit(&pool->conns[i]);
 			return error;
-		pool->conns[i].md = i >= n - pool->config.md_connections;
+		}
+		atomic_store_explicit(&pool->n_slots, i + 1, memory_order_release);
 	}
 	return 0;
+}
+
+/* Memory that no connection has used is not taken from the system. */
+static int open_connections(struct pool *pool)
+{
+	pool->conns = calloc(POOL_MAX_CONNECTIONS, sizeof(pool->conns[0]));
+	return pool->conns ? add_connections(pool, pool->config.n_connections) : -ENOMEM;
 }
 
 static int start_loops(struct pool *pool)
@@ -321,20 +332,44 @@ void pool_set_addresses(struct pool *pool, const struct pool_addr addrs[], unsig
 	pool->config.n_addrs = n;
 	pool->n_failed = 0;
 	pool->first_error = 0;
-	for (unsigned int i = 0; i < pool->config.n_connections; i++)
+	for (unsigned int i = 0; i < pool_n_slots(pool); i++)
 		pool->conns[i].has_failed = false;
 	mutex_unlock(&pool->lock);
 	pool_dial_all(pool);
 }
 
-static void init_lock(struct pool *pool)
+int pool_tune(struct pool *pool, const struct pool_config *config)
+{
+	struct pool_config *own = &pool->config;
+	int error = add_connections(pool, config->n_connections);
+
+	if (error)
+		return error;
+	own->hard = config->hard;
+	own->window = config->window;
+	own->md_connections = config->md_connections;
+	own->stripe = config->stripe;
+	own->redial = config->redial;
+	own->timeo_ns = config->timeo_ns;
+	own->retrans = config->retrans;
+	own->detect_ns = config->detect_ns;
+	own->n_connections = config->n_connections;
+	for (unsigned int i = 0; i < pool->n_loops; i++)
+		atomic_store(&pool->loops[i].retune, true);
+	pool_dial_all(pool);
+	return 0;
+}
+
+static void init_locks(struct pool *pool)
 {
 	pthread_condattr_t monotonic;
 
 	mutex_init(&pool->lock);
+	mutex_init(&pool->snapshots.lock);
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_cond_init(&pool->changed, &monotonic);
+	pthread_cond_init(&pool->snapshots.changed, &monotonic);
 	pthread_condattr_destroy(&monotonic);
 }
 
@@ -362,7 +397,7 @@ int pool_open(const struct pool_config *config, struct pool **ret_pool)
 	pool->watch.silent_since_ns = pool->watch.down_since_ns = clock_ns();
 	if (!config->n_addrs)
 		pool->watch.silent_since_ns -= config->detect_ns;
-	init_lock(pool);
+	init_locks(pool);
 	TAILQ_INIT(&pool->small);
 	TAILQ_INIT(&pool->bulk);
 	seed_random();
@@ -412,9 +447,8 @@ static void collect_calls(struct pool *pool, struct call_list *calls)
 		TAILQ_CONCAT(calls, &pool->loops[i].delayed, link);
 		TAILQ_INIT(&pool->loops[i].delayed);
 	}
-	for (unsigned int i = 0; pool->conns && i < pool->config.n_connections; i++)
-		if (pool->conns[i].pool)
-			connection_drain(&pool->conns[i], calls);
+	for (unsigned int i = 0; i < pool_n_slots(pool); i++)
+		connection_drain(&pool->conns[i], calls);
 	mutex_lock(&pool->lock);
 	TAILQ_CONCAT(calls, &pool->small, link);
 	TAILQ_CONCAT(calls, &pool->bulk, link);
@@ -450,12 +484,16 @@ void pool_close(struct pool *pool)
 	stop_loops(pool);
 	collect_calls(pool, &calls);
 	queue_finish_all(pool, &calls, -ECONNABORTED);
-	for (unsigned int i = 0; pool->conns && i < pool->config.n_connections; i++)
+	for (unsigned int i = 0; i < pool_n_slots(pool); i++)
 		connection_deinit(&pool->conns[i]);
 	free(pool->conns);
-	for (unsigned int i = 0; i < pool->n_loops; i++)
+	for (unsigned int i = 0; i < pool->n_loops; i++) {
 		loop_free(pool->loops[i].loop);
+		free(pool->loops[i].latency);
+	}
+	pthread_cond_destroy(&pool->snapshots.changed);
 	pthread_cond_destroy(&pool->changed);
+	mutex_deinit(&pool->snapshots.lock);
 	mutex_deinit(&pool->lock);
 	free(pool);
 }

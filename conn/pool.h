@@ -47,6 +47,9 @@ int64_t pool_others_rx_ns(const struct pool *pool, const struct connection *conn
 bool pool_is_suspicious(const struct pool *pool);
 /* pool_is_small_busy - small calls follow each other now (policy_small_busy_ns()). */
 bool pool_is_small_busy(const struct pool *pool, int64_t now_ns);
+/* snapshot_count - a call was answered. snapshot_retransmits - of the present socket; its round trip, too. */
+void snapshot_count(struct connection *conn, const struct call *call, int64_t now_ns);
+uint64_t snapshot_retransmits(const struct connection *conn, int64_t *ret_rtt_ns);
 void pool_bad_reply(struct pool *pool, struct connection *conn, const char *what);
 void pool_no_resvport(struct pool *pool, struct connection *conn, int error);
 void pool_no_srcport(struct pool *pool, struct connection *conn, int error);

@@ -84,23 +84,25 @@ bool pool_stick(struct pool *pool)
 	return atomic_exchange(&pool->sticks, true);
 }
 
-static void look(struct pool *pool, struct policy_conn *conns, int64_t now_ns)
+/* Those that take calls: how many. */
+static unsigned int look(struct pool *pool, struct policy_conn *conns, int64_t now_ns)
 {
 	bool md = pool_is_small_busy(pool, now_ns);
+	unsigned int n = pool_n_active(pool);
 
-	for (unsigned int i = 0; i < pool->config.n_connections; i++) {
+	for (unsigned int i = 0; i < n; i++) {
 		connection_snapshot(&pool->conns[i], &conns[i]);
-		conns[i].md = conns[i].md && md;
+		conns[i].md = md && pool_is_md(pool, i);
 	}
+	return n;
 }
 
 static int pick(struct pool *pool, const struct call *call, uint64_t ahead, struct pool_loop *own)
 {
 	struct policy_conn conns[POOL_MAX_CONNECTIONS];
-	unsigned int n = pool->config.n_connections;
+	unsigned int n = look(pool, conns, now_of(own));
 	int i;
 
-	look(pool, conns, now_of(own));
 	if (call->sticky && atomic_load_explicit(&pool->sticks, memory_order_relaxed))
 		return policy_stripe(conns, n, call->key);
 	if (call->size == CALL_BULK && pool->config.stripe == STRIPE_RR)
@@ -135,7 +137,7 @@ void queue_kick_others(struct pool *pool, struct pool_loop *own, bool even_empty
 {
 	if (!even_empty && !atomic_load(&pool->n_queued))
 		return;
-	for (unsigned int i = 0; i < pool->config.n_connections; i++)
+	for (unsigned int i = 0; i < pool_n_slots(pool); i++)
 		if (pool->conns[i].loop != own->loop &&
 		    atomic_load(&pool->conns[i].load.state) == CONN_UP)
 			kick(pool, pool->conns[i].loop, own);
@@ -158,6 +160,7 @@ static void enqueue(struct pool *pool, struct call *call, bool front)
 {
 	mutex_lock(&pool->lock);
 	call->state = CALL_QUEUED;
+	call->submitted_ns = pool_own_loop(pool) ? loop_now_ns(loop_current()) : clock_ns();
 	if (front)
 		TAILQ_INSERT_HEAD(queue_for(pool, call), call, link);
 	else
@@ -368,7 +371,8 @@ void pool_submit_after(struct pool *pool, struct call *call, int64_t delay_ns)
 /* ---- the queue --------------------------------------------------------------------------- */
 
 /* The bulk call that conns[i] takes now, or NULL. The longer it takes, the further back it looks. */
-static struct call *next_bulk(struct pool *pool, const struct policy_conn *conns, unsigned int i)
+static struct call *next_bulk(struct pool *pool, const struct policy_conn *conns, unsigned int n,
+			      unsigned int i)
 	REQUIRES(pool->lock)
 {
 	uint64_t ahead = 0, least = 0;
@@ -378,7 +382,7 @@ static struct call *next_bulk(struct pool *pool, const struct policy_conn *conns
 	TAILQ_FOREACH(call, &pool->bulk, link) {
 		if (call->cost != cost) {
 			cost = call->cost;
-			least = policy_ahead(conns, pool->config.n_connections, i, cost);
+			least = policy_ahead(conns, n, i, cost);
 		}
 		if (least <= ahead)
 			return call;
@@ -390,14 +394,15 @@ static struct call *next_bulk(struct pool *pool, const struct policy_conn *conns
 }
 
 /* The next call conns[i] may take now, or NULL. */
-static struct call *dequeue(struct pool *pool, const struct policy_conn *conns, unsigned int i)
+static struct call *dequeue(struct pool *pool, const struct policy_conn *conns, unsigned int n,
+			    unsigned int i)
 {
 	struct call *call;
 
 	mutex_lock(&pool->lock);
 	call = TAILQ_FIRST(&pool->small);
 	if (!call)
-		call = next_bulk(pool, conns, i);
+		call = next_bulk(pool, conns, n, i);
 	if (call) {
 		TAILQ_REMOVE(queue_for(pool, call), call, link);
 		count_queued(pool, call, -1);
@@ -410,10 +415,13 @@ void pool_pull(struct pool *pool, struct connection *conn)
 {
 	struct policy_conn conns[POOL_MAX_CONNECTIONS];
 	struct call *call;
+	unsigned int n;
 
 	while (conn->state == CONN_UP && atomic_load(&pool->n_queued)) {
-		look(pool, conns, loop_now_ns(conn->loop));
-		call = dequeue(pool, conns, conn->id);
+		n = look(pool, conns, loop_now_ns(conn->loop));
+		if (conn->id >= n)
+			return;
+		call = dequeue(pool, conns, n, conn->id);
 		if (!call)
 			return;
 		if (call_is_cancelled(call)) {
@@ -430,8 +438,7 @@ void queue_pull_all(struct pool_loop *own)
 {
 	struct pool *pool = own->pool;
 
-	for (unsigned int i = loop_index(own->loop); i < pool->config.n_connections;
-	     i += pool->n_loops)
+	for (unsigned int i = loop_index(own->loop); i < pool_n_active(pool); i += pool->n_loops)
 		pool_pull(pool, &pool->conns[i]);
 }
 

@@ -36,7 +36,7 @@ int64_t pool_others_rx_ns(const struct pool *pool, const struct connection *conn
 {
 	int64_t rx_ns = 0;
 
-	for (unsigned int i = 0; i < pool->config.n_connections; i++)
+	for (unsigned int i = 0; i < pool_n_slots(pool); i++)
 		if (&pool->conns[i] != conn)
 			rx_ns = max_i64(rx_ns, relaxed(&pool->conns[i].load.last_rx_ns));
 	return rx_ns;
@@ -55,7 +55,7 @@ static unsigned int look(const struct pool *pool, struct policy_server *ret_sign
 {
 	unsigned int n_up = 0;
 
-	for (unsigned int i = 0; i < pool->config.n_connections; i++) {
+	for (unsigned int i = 0; i < pool_n_slots(pool); i++) {
 		const struct conn_load *load = &pool->conns[i].load;
 		int state = atomic_load_explicit(&load->state, memory_order_acquire);
 		int64_t owed_ns = relaxed(&load->waiting_since_ns), rtt_ns;

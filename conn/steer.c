@@ -38,7 +38,7 @@ static void begin(struct pool *pool, int64_t now_ns)
 	steer->since_ns = now_ns;
 	steer->cpu_ns = cpu_ns();
 	steer->n_ticks = steer->n_busy = 0;
-	for (unsigned int i = 0; i < pool->config.n_connections; i++)
+	for (unsigned int i = 0; i < pool_n_slots(pool); i++)
 		steer->bytes[i] = carried(&pool->conns[i]);
 }
 
@@ -49,11 +49,12 @@ static uint64_t measure(const struct pool *pool, int64_t now_ns, struct policy_p
 	double seconds = (double)(now_ns - steer->since_ns) / 1e9;
 	uint64_t sum = 0;
 
-	for (unsigned int i = 0; i < pool->config.n_connections; i++) {
+	for (unsigned int i = 0; i < pool_n_slots(pool); i++) {
 		const struct connection *conn = &pool->conns[i];
 
 		paths[i] = (struct policy_path){
-			.up = atomic_load(&conn->load.state) == CONN_UP && !conn->md,
+			.up = atomic_load(&conn->load.state) == CONN_UP && !connection_is_retired(conn) &&
+			      !pool_is_md(pool, i),
 			.rate = (uint64_t)((double)(carried(conn) - steer->bytes[i]) / seconds),
 		};
 		sum += paths[i].rate;
@@ -77,6 +78,7 @@ static bool leave(struct pool *pool, struct connection *conn, uint16_t port)
 	if (!atomic_compare_exchange_strong(&pool->leaving, &nobody, conn))
 		return false;
 	atomic_store(&conn->next_port, port);
+	atomic_store(&conn->verdict, PATH_MOVING);
 	connection_leave(conn);
 	return true;
 }
@@ -88,6 +90,14 @@ static void give_up_for_now(struct steer *steer, int64_t now_ns)
 	steer->n_vain = steer->n_blind = 0;
 }
 
+static void forget_move(struct steer *steer)
+{
+	if (steer->moved)
+		atomic_store(&steer->moved->verdict, PATH_UNTRIED);
+	steer->moved = NULL;
+	steer->going_back = false;
+}
+
 static void judge(struct pool *pool, const struct policy_path paths[], uint64_t sum, int64_t now_ns)
 {
 	struct steer *steer = &pool->steer;
@@ -96,10 +106,12 @@ static void judge(struct pool *pool, const struct policy_path paths[], uint64_t 
 	steer->moved = NULL;
 	if (steer->going_back) {
 		steer->going_back = false;
+		atomic_store(&conn->verdict, PATH_RETURNED);
 		return;
 	}
 	switch (policy_steered(steer->before, sum, steer->moved_before, paths[conn->id].rate)) {
 	case POLICY_BETTER:
+		atomic_store(&conn->verdict, PATH_BETTER);
 		steer->n_vain = steer->n_blind = steer->n_pauses = 0;
 		return;
 	case POLICY_WORSE:
@@ -109,6 +121,7 @@ static void judge(struct pool *pool, const struct policy_path paths[], uint64_t 
 		}
 		break;
 	case POLICY_SAME:
+		atomic_store(&conn->verdict, PATH_SAME);
 		break;
 	}
 	if (++steer->n_vain >= VAIN_MAX)
@@ -119,11 +132,11 @@ static void try_another(struct pool *pool, const struct policy_path paths[], uin
 {
 	struct steer *steer = &pool->steer;
 	bool blind = steer->n_blind < BLIND_MAX;
-	int i = policy_steer(paths, pool->config.n_connections, blind, (uint32_t)random());
+	int i = policy_steer(paths, pool_n_slots(pool), blind, (uint32_t)random());
 
 	if (i < 0)
 		return;
-	steer->n_blind += !policy_stands_out(paths, pool->config.n_connections, (unsigned int)i);
+	steer->n_blind += !policy_stands_out(paths, pool_n_slots(pool), (unsigned int)i);
 	steer->old_port = pool->conns[i].load.port;
 	if (!leave(pool, &pool->conns[i], 0))
 		return;
@@ -151,13 +164,17 @@ void steer_tick(struct pool *pool, int64_t now_ns)
 		return;
 	if (pool_server_state(pool) != SERVER_UP || pool_is_suspicious(pool)) {
 		steer->since_ns = 0; /* it is not the paths, or not the time to find out */
-		steer->moved = NULL;
+		forget_move(steer);
 		return;
 	}
+	if (steer->moved && connection_is_retired(steer->moved))
+		forget_move(steer);
 	if (!steer->since_ns || is_on_its_way(pool)) {
 		begin(pool, now_ns);
 		return;
 	}
+	if (steer->moved)
+		atomic_store(&steer->moved->verdict, PATH_JUDGING);
 	steer->n_ticks++;
 	steer->n_busy += atomic_load(&pool->n_queued) > 0;
 	if (now_ns - steer->since_ns < SAMPLE_NS)
@@ -165,7 +182,7 @@ void steer_tick(struct pool *pool, int64_t now_ns)
 	sum = measure(pool, now_ns, paths);
 	limited = sum >= LEAST && is_limited(pool, now_ns);
 	if (!limited)
-		steer->moved = NULL; /* nothing to compare with */
+		forget_move(steer); /* nothing to compare with */
 	else if (steer->moved)
 		judge(pool, paths, sum, now_ns);
 	if (limited && !steer->moved && now_ns >= steer->pause_until_ns)

@@ -362,6 +362,7 @@ static void answered(struct connection *conn, struct call *call)
 		rtt_sample(conn, now_ns - call->sent_ns);
 	conn->rate_bytes += call->payload_len;
 	count(&conn->load.calls_done, 1);
+	snapshot_count(conn, call, now_ns);
 }
 
 static int message(struct record_reader *reader, const uint8_t *bytes, uint32_t len,
