@@ -26,7 +26,7 @@
 #include "inode.h"
 
 struct attr_policy {
-	int64_t regmin_ns, regmax_ns, dirmin_ns, dirmax_ns; /* all 0 with noac */
+	_Atomic(int64_t) regmin_ns, regmax_ns, dirmin_ns, dirmax_ns; /* all 0 with noac; live */
 	/* A server may leave out of its wcc_data what was there before (Ganesha does, of WRITE and
 	 * COMMIT). Such a change is taken to follow the data version if that was confirmed at most
 	 * so long ago. 0: never; the next open after a WRITE to such a server drops the cache. */

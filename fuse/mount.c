@@ -131,16 +131,12 @@ static void pool_config_from(struct mount *mount, struct pool_config *ret_config
 	const struct mount_result *result = &mount->find.result;
 
 	options_pool_config(options, ret_config);
-	ret_config->n_connections = options->nconnect;
+	options_tune_config(options, ret_config);
 	ret_config->n_loops = options->n_loops;
 	ret_config->n_addrs = result->n_addrs ? 1 : 0;
 	ret_config->prog = NFS3_PROGRAM;
 	ret_config->vers = NFS3_VERSION;
 	ret_config->transfer_max = MIB(1);
-	ret_config->window = (uint32_t)options->window;
-	ret_config->md_connections = options->mdconnect;
-	ret_config->stripe = options->stripe;
-	ret_config->redial = options->redial;
 	ret_config->srcport_low = options->srcport_low;
 	ret_config->srcport_high = options->srcport_high;
 	ret_config->event = pool_event;

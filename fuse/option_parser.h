@@ -40,6 +40,8 @@ int option_apply(struct parser *parser, const struct option_row *row, const char
 int option_check_unknown(struct parser *parser);
 int option_check_refusals(struct parser *parser);
 
+/* option_parse - a whole command line: words, refusals, completion. */
+int option_parse(struct parser *parser, int argc, char **argv, const struct options_env *env);
 /* option_complete_network - once all words were parsed: families, transports, addresses and ports. */
 int option_complete_network(struct parser *parser);
 /* option_conflict - words that contradict each other: sets *parser->error, returns -EINVAL. */

@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <unistd.h>
 
 #include "../conn/util.h"
@@ -369,7 +368,7 @@ static int parse_words(struct parser *parser)
 	return 0;
 }
 
-static int parse(struct parser *parser, int argc, char **argv, const struct options_env *env)
+int option_parse(struct parser *parser, int argc, char **argv, const struct options_env *env)
 {
 	int error = option_apply_defaults(parser);
 
@@ -407,7 +406,7 @@ int options_parse_env(int argc, char **argv, const struct options_env *env,
 		return -ENOMEM;
 	}
 	parser->error = ret_error;
-	error = parse(parser, argc, argv, env);
+	error = option_parse(parser, argc, argv, env);
 	if (error) {
 		if (parser->n_words >= 2 && !is_command(parser->words[0]))
 			message_action(ret_error, "mount %s on %s", parser->words[0],
@@ -421,13 +420,20 @@ int options_parse_env(int argc, char **argv, const struct options_env *env,
 	return 0;
 }
 
-int options_parse(int argc, char **argv, struct options *ret_options, struct message *ret_error)
+void options_env_of_process(struct options_env *ret_env)
 {
-	struct options_env env = { .root = geteuid() == 0, .n_cpus = 1 };
 	cpu_set_t cpus;
 
+	*ret_env = (struct options_env){ .root = geteuid() == 0, .n_cpus = 1 };
 	if (!sched_getaffinity(0, sizeof(cpus), &cpus))
-		env.n_cpus = (unsigned int)CPU_COUNT(&cpus);
+		ret_env->n_cpus = (unsigned int)CPU_COUNT(&cpus);
+}
+
+int options_parse(int argc, char **argv, struct options *ret_options, struct message *ret_error)
+{
+	struct options_env env;
+
+	options_env_of_process(&env);
 	return options_parse_env(argc, argv, &env, ret_options, ret_error);
 }
 
@@ -444,65 +450,6 @@ void options_deinit(struct options *options)
 	free(options->given);
 	options->locals_text = options->srcports_text = NULL;
 	options->mount_ns = options->given = options->addrs_text = options->mountpoint = options->fsname = options->subtype = NULL;
-}
-
-/* ---- remount ----------------------------------------------------------------------------- */
-
-static bool same_text(const char *a, const char *b)
-{
-	return a == b || (a && b && !strcmp(a, b));
-}
-
-static const struct option_row *first_difference(const struct option_draft *a, const struct option_draft *b)
-{
-	for (unsigned int i = 0; i < option_table_n; i++) {
-		const struct option_row *row = &option_table[i];
-		const void *of_a = (const char *)a + row->offset, *of_b = (const char *)b + row->offset;
-
-		if (!row->size || row->remounts)
-			continue;
-		if (row->kind != KIND_STRING ? memcmp(of_a, of_b, row->size) != 0 :
-					       !same_text(*(char *const *)of_a, *(char *const *)of_b))
-			return row;
-	}
-	return NULL;
-}
-
-/* As of any mount: what is computed is the same for both. */
-static int parse_lists(struct parser *parser, const char *first, const char *second)
-{
-	static const struct options_env env = { .root = true, .n_cpus = 1 };
-	char *argv[] = { (char *)"fusenfs", (char *)"-o", (char *)(uintptr_t)(first ? first : ""),
-			 (char *)"-o",      (char *)(uintptr_t)(second ? second : ""), (char *)"host:/",
-			 (char *)"/",       NULL };
-
-	return parse(parser, ARRAY_SIZE(argv) - 1, argv, &env);
-}
-
-static unsigned long mount_flags(const struct options *options)
-{
-	return (options->ro ? MS_RDONLY : 0) | (options->nosuid ? MS_NOSUID : 0) |
-	       (options->nodev ? MS_NODEV : 0) | (options->noexec ? MS_NOEXEC : 0) |
-	       (options->noatime ? MS_NOATIME : 0);
-}
-
-const char *options_fixed_change(const char *running, const char *added, unsigned long *ret_flags)
-{
-	cleanup(freep) struct parser *before = calloc(1, sizeof(*before));
-	cleanup(freep) struct parser *after = calloc(1, sizeof(*after));
-	const struct option_row *row;
-	struct message ignored;
-
-	if (!before || !after)
-		return "out of memory";
-	before->error = after->error = &ignored;
-	parse_lists(before, running, NULL);
-	parse_lists(after, running, added);
-	row = first_difference(&before->draft, &after->draft);
-	*ret_flags = mount_flags(&after->draft.options);
-	options_deinit(&before->draft.options);
-	options_deinit(&after->draft.options);
-	return row ? row->name : NULL;
 }
 
 /* ---- what others need of them ------------------------------------------------------------ */
@@ -559,6 +506,15 @@ void options_pool_config(const struct options *options, struct pool_config *ret_
 		.detect_ns = min_i64(options->detect_ns, options->soft_deadline_ns / 4 * 3),
 	};
 	memcpy(ret_config->locals, options->locals, sizeof(ret_config->locals));
+}
+
+void options_tune_config(const struct options *options, struct pool_config *config)
+{
+	config->n_connections = options->nconnect;
+	config->md_connections = options->mdconnect;
+	config->window = (uint32_t)options->window;
+	config->stripe = options->stripe;
+	config->redial = options->redial;
 }
 
 /* ",name=value" with ',' and '\' escaped, as fuse_opt_parse(3) takes it apart again. */

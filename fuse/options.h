@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* options - the command line, into one struct that is constant from then on.
+/* options - the command line, into one struct.
  *
  *	fusenfs [-f] [-d] [-q] [-s] [-o OPTION[,OPTION...]]... SOURCE MOUNTPOINT
  *	fusenfs -h | -V | help [options]
@@ -18,11 +18,15 @@
  * rightmost wins without a message, so a refused word that was overridden does no harm. Syntax and
  * range of every word are checked all the same.
  *
+ * What is _Atomic in struct options is live: `fusenfs set` changes it while it is mounted (live.h), every thread may
+ * read it at any time. The rest is constant once the mount is made.
+ *
  * In -o, "\," is a comma inside a value and "\\" a backslash. */
 #ifndef FUSE_OPTIONS_H
 #define FUSE_OPTIONS_H
 
 #include <netinet/in.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -93,16 +97,16 @@ struct options {
 	bool remount;            /* -o remount: change what is mounted there (remount.h) */
 	char *given;             /* all -o lists, as typed, with commas between; NULL: none */
 	bool sloppy;
-	enum log_level log_level;
+	_Atomic(enum log_level) log_level;
 
 	/* Connections. */
-	uint32_t nconnect;       /* 1..64 */
+	_Atomic(uint32_t) nconnect;       /* 1..64 */
 	uint32_t minconnect;     /* 1..nconnect */
-	uint32_t mdconnect;      /* 0..nconnect - 1 */
+	_Atomic(uint32_t) mdconnect;      /* 0..nconnect - 1 */
 	uint32_t n_loops;        /* max_threads, or min(nconnect, max(2, CPUs), 16) */
-	enum stripe stripe;
-	uint64_t window;         /* bytes in flight per connection; 0: measured */
-	bool redial;             /* move connections off crowded and bad paths */
+	_Atomic(enum stripe) stripe;
+	_Atomic(uint64_t) window;         /* bytes in flight per connection; 0: measured */
+	_Atomic(bool) redial;             /* move connections off crowded and bad paths */
 	bool resvport;           /* wanted; falls back without a word */
 
 	/* Ports and transports. */
@@ -133,32 +137,32 @@ struct options {
 	uint32_t maxgroups;      /* supplementary groups sent, 0..16 */
 
 	/* Time. All _ns. */
-	enum down_policy down;
-	bool softreval;          /* what is known answers for a server that does not */
-	int64_t timeo_ns;
-	uint32_t retrans;
-	int64_t soft_deadline_ns; /* optimeo, or min(timeo * (retrans + 1), 30 s) */
-	int64_t detect_ns;
+	_Atomic(enum down_policy) down;
+	_Atomic(bool) softreval;          /* what is known answers for a server that does not */
+	_Atomic(int64_t) timeo_ns;
+	_Atomic(uint32_t) retrans;
+	_Atomic(int64_t) soft_deadline_ns; /* optimeo, or min(timeo * (retrans + 1), 30 s) */
+	_Atomic(int64_t) detect_ns;
 	bool nlm_posix, nlm_flock;   /* fcntl(2), flock(2) locks are the server's (lock, local_lock) */
-	enum softwrite softwrite;
-	int64_t deadtimeo_ns;
+	_Atomic(enum softwrite) softwrite;
+	_Atomic(int64_t) deadtimeo_ns;
 	int64_t mounttimeo_ns;
 	int64_t stage_ns;        /* of each network stage: min(5 s, mounttimeo) */
-	int64_t umounttimeo_ns;
+	_Atomic(int64_t) umounttimeo_ns;
 	bool bg;                 /* mounted at once; the server is looked for meanwhile */
 	int64_t retry_ns;        /* keep trying to mount for so long; 0: one attempt, or with bg none
 				  * after that */
-	bool intr;
+	_Atomic(bool) intr;
 
 	/* Caches and data. */
-	bool noac;
-	int64_t acregmin_ns, acregmax_ns, acdirmin_ns, acdirmax_ns;
-	enum lookupcache lookupcache;
-	bool cto;
-	bool sync;               /* sync, or implied by noac */
-	int64_t readahead;       /* bytes; 0: off; READAHEAD_AUTO */
-	uint64_t wbuf;           /* bytes of write data held */
-	uint64_t cachesize;      /* bytes fetched ahead by the daemon (prefetch.h) */
+	_Atomic(bool) noac;
+	_Atomic(int64_t) acregmin_ns, acregmax_ns, acdirmin_ns, acdirmax_ns;
+	_Atomic(enum lookupcache) lookupcache;
+	_Atomic(bool) cto;
+	_Atomic(bool) sync;               /* sync, or implied by noac */
+	_Atomic(int64_t) readahead;       /* bytes; 0: off; READAHEAD_AUTO */
+	_Atomic(uint64_t) wbuf;           /* bytes of write data held */
+	_Atomic(uint64_t) cachesize;      /* bytes fetched ahead by the daemon (prefetch.h) */
 
 	/* FUSE and mount(2). */
 	bool ro, nosuid, nodev, noexec, noatime;
@@ -197,6 +201,30 @@ void options_deinit(struct options *options);
  * has mount(2)'s flags as both lists together want them. Both lists have been parsed before; NULL: empty. */
 const char *options_fixed_change(const char *running, const char *added, unsigned long *ret_flags);
 
+/* options_env_of_process - what they depend on here. */
+void options_env_of_process(struct options_env *ret_env);
+
+/* options_change - what the words of `list` make of a running mount, whose lists are `given`: all of it or
+ * nothing. Every option with another value than before must be live (option_table.h); those of mount(2) are passed
+ * over if `remount`, for mount(8) sends all that fstab has, else they are an error, too. 0: the live fields of
+ * *ret_changes that have a bit in ret_changes->rows are to be applied by options_apply_changes(), and ret_given is
+ * the new list, to free. Else -errno with the reason. One thread at a time (getopt(3)). */
+struct options_changes {
+	struct options options;
+	bool rows[256];     /* by row of the table */
+	bool any;
+};
+int options_change(const char *given, const char *list, bool remount, struct options_changes *ret_changes,
+		   char **ret_given, struct message *ret_error);
+/* options_apply_changes - to the options that every thread reads. */
+void options_apply_changes(const struct options_changes *changes, struct options *options);
+/* options_words - the options of a mount in force, as words: "nconnect=4,softerr,timeo=100". all: defaults, too;
+ * else what makes the same mount again. rsize and wsize as agreed with the server; 0: as given. A string to free, or
+ * NULL: no memory. One thread at a time. */
+char *options_words(const char *given, bool all, uint32_t rsize, uint32_t wsize);
+/* options_live_names - "nconnect, mdconnect, ...": what can be changed. Returns text. */
+const char *options_live_names(char *text, size_t size);
+
 /* options_log_notes - what the parser wanted said, through log.h. */
 void options_log_notes(const struct options *options);
 
@@ -211,6 +239,9 @@ void options_mount_query(const struct options *options, struct mount_query *ret_
 /* options_pool_config - of any pool to the server: network, times and what happens when it is down; the
  * rest is zero. */
 void options_pool_config(const struct options *options, struct pool_config *ret_config);
+
+/* options_tune_config - what else of the file system's pool is live. */
+void options_tune_config(const struct options *options, struct pool_config *config);
 
 /* options_fuse - the -o value for fuse_session_new(): ro, nosuid, fsname and the like, escaped as
  * libfuse wants it. A string to free, or NULL without memory. */

@@ -1038,7 +1038,7 @@ static void test_fixed_change(void)
 		{ "nconnect=8", "remount,nconnect=4", "nconnect", 0 },
 		{ NULL, "remount,nconnect=4", NULL, MS_NOSUID | MS_NODEV }, /* the default */
 		{ NULL, "remount,nconnect=5", "nconnect", 0 },
-		{ "softerr", "hard,remount", "softerr", 0 },
+		{ "softerr", "hard,remount", "hard", 0 },
 		{ NULL, "remount,addrs=10.0.0.1", "addrs", 0 },
 		{ "addrs=10.0.0.1", "remount,addrs=10.0.0.1", NULL, MS_NOSUID | MS_NODEV },
 		{ NULL, "remount,localaddrs=10.0.0.1", "localaddrs", 0 },
@@ -1058,10 +1058,155 @@ static void test_fixed_change(void)
 	}
 }
 
+/* Words of the values are the words that gave them, in the table's order, without what is the default. */
+static const struct {
+	const char *given, *words;
+} round_trips[] = {
+	{ "", "" },
+	{ "timeo=100,retrans=2,softerr,rw,nosuid", "" },
+	{ "ro,timeo=50,nconnect=8", "nconnect=8,timeo=50,ro" },
+	{ "hard,soft", "soft" },
+	{ "mdconnect=1", "mdconnect=1" },
+	{ "optimeo=2.5,detect=1,deadtimeo=0", "optimeo=2500ms,detect=1,deadtimeo=0" },
+	{ "wbuf=32M,cachesize=1048577K,window=auto,readahead=0", "readahead=0,wbuf=32M,cachesize=1048577K" },
+	{ "window=1G", "window=1G" },
+	{ "noac", "noac" },
+	{ "noac,acregmin=3", "noac,acregmin=3" },
+	{ "noac,async", "noac,async" },
+	{ "actimeo=7", "acregmin=7,acregmax=7,acdirmin=7,acdirmax=7" },
+	{ "noac,ac", "" },
+	{ "sync,nocto,nosoftreval,softwrite=fail", "nosoftreval,softwrite=fail,nocto,sync" },
+	{ "fsname=a\\,b\\\\c,addrs=10.0.0.2~10.0.0.3", "addrs=10.0.0.2~10.0.0.3,fsname=a\\,b\\\\c" },
+	{ "remoteports=10.0.0.2", "addrs=10.0.0.2" },
+	{ "nfsvers=3,v3,port=2049,mountport=20048,proto=tcp", "proto=tcp,port=2049,mountport=20048" },
+	{ "nordirplus", "rdirplus=none" },
+	{ "rdirplus", "" },
+	{ "lock,local_lock=flock", "lock,local_lock=flock" },
+	{ "nolock", "nolock" },
+	{ "uid=0,gid=7,perm=server,noresvport,log=debug", "noresvport,uid=0,gid=7,perm=server,log=debug" },
+	{ "rsize=4096,stripe=rr,redial=off", "redial=off,stripe=rr,rsize=4K" },
+	{ "x-systemd.automount,_netdev,nonempty,remount,fsc", "" },
+	{ "bg,retry=5,intr,allow_other", "bg,retry=5,intr,allow_other" },
+};
+
+static void test_round_trips(void)
+{
+	unsigned long flags;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(round_trips); i++) {
+		char *words = options_words(round_trips[i].given, false, 0, 0), *again;
+		const char *fixed;
+
+		if (strcmp(words, round_trips[i].words) != 0)
+			fprintf(stderr, "'%s' gives '%s'\n", round_trips[i].given, words);
+		assert(!strcmp(words, round_trips[i].words));
+		again = options_words(words, false, 0, 0);
+		assert(!strcmp(words, again));
+		fixed = options_fixed_change(words, round_trips[i].given, &flags);
+		assert(!fixed);
+		free(words);
+		free(again);
+	}
+}
+
+/* Everything in force, and it is what a mount with these words has. */
+static void test_all_words(void)
+{
+	char *words = options_words("nconnect=2,timeo=10,noac", true, 65536, 131072);
+	static const char *const expected[] = {
+		"nconnect=2,", "softerr,", "timeo=10,", "retrans=2,", "optimeo=3,", "detect=5,", "rsize=64K,",
+		"wsize=128K,", "mdconnect=0,", "noac,", "acregmin=0,", ",sync,", "lookupcache=all,", "cto,",
+		"wbuf=64M,", "log=info,", "rw,", "nosuid,", "readahead=auto,", "window=auto,", "vers=3,",
+	};
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(expected); i++) {
+		if (!strstr(words, expected[i]))
+			fprintf(stderr, "no '%s' in '%s'\n", expected[i], words);
+		assert(strstr(words, expected[i]));
+	}
+	assert(!strstr(words, "fsname") && !strstr(words, "nonempty") && !strstr(words, "remount"));
+	free(words);
+}
+
+static const struct {
+	const char *given, *list;
+	bool remount;
+	enum message_id refused; /* MSG_NONE: it is not */
+	const char *text;        /* then the new list, else what the reason has */
+} changes[] = {
+	{ "", "timeo=50", false, MSG_NONE, "timeo=50" },
+	{ "timeo=50,nconnect=8", "timeo=100", false, MSG_NONE, "nconnect=8" },
+	{ "hard", "softerr,optimeo=3", false, MSG_NONE, "optimeo=3" },
+	{ "", "nconnect=2,stripe=rr,log=debug", false, MSG_NONE, "nconnect=2,stripe=rr,log=debug" },
+	{ "", "noac", false, MSG_NONE, "noac" },
+	{ "noac", "ac", false, MSG_NONE, "" },
+	{ "rsize=4096", "rsize=4096,timeo=9", false, MSG_NONE, "timeo=9,rsize=4K" },
+	{ "", "rsize=4096", false, MSG_REMOUNT_FIXED, "'rsize'" },
+	{ "", "timeo=50,rsize=4096", false, MSG_REMOUNT_FIXED, "'rsize'" },
+	{ "", "bg", true, MSG_REMOUNT_FIXED, "'bg'" },
+	{ "", "ro", false, MSG_REMOUNT_FIXED, "'ro' is changed by mount(8)" },
+	{ "", "ro,remount,timeo=50,_netdev", true, MSG_NONE, "timeo=50,ro" },
+	{ "", "timeo=0", false, MSG_BAD_VALUE, "out of range" },
+	{ "", "tmeo=50", false, MSG_UNKNOWN_OPTION, "timeo" },
+	{ "mdconnect=3", "nconnect=3", false, MSG_OPTION_CONFLICT, "mdconnect=3" },
+	{ "minconnect=3", "nconnect=2", false, MSG_OPTION_CONFLICT, "minconnect=3" },
+	{ "", "udp", false, MSG_UNSUPPORTED_TRANSPORT, "UDP" },
+};
+
+static void test_changes(void)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(changes); i++) {
+		struct options_changes *result = calloc(1, sizeof(*result));
+		struct message error;
+		char *given = NULL;
+		int status = options_change(changes[i].given, changes[i].list, changes[i].remount, result, &given,
+					    &error);
+
+		if (status && (error.id != changes[i].refused || !strstr(error.reason, changes[i].text)))
+			fprintf(stderr, "%s: %s\n", changes[i].list, error.reason);
+		assert(!status == (changes[i].refused == MSG_NONE));
+		if (status)
+			assert(error.id == changes[i].refused && strstr(error.reason, changes[i].text));
+		else
+			assert(!strcmp(given, changes[i].text));
+		free(given);
+		free(result);
+	}
+}
+
+/* Only what was asked for is stored; what depends on it follows. */
+static void test_apply(void)
+{
+	struct options_changes *result = calloc(1, sizeof(*result));
+	struct options *running = calloc(1, sizeof(*running));
+	struct message error;
+	char *given;
+
+	running->log_level = LEVEL_DEBUG; /* by -d */
+	running->timeo_ns = 10 * NS_PER_S;
+	running->retrans = 1;
+	assert(!options_change("retrans=1", "timeo=20,nocto,wbuf=1M,actimeo=4", false, result, &given, &error));
+	assert(result->any);
+	options_apply_changes(result, running);
+	assert(running->timeo_ns == 2 * NS_PER_S && running->soft_deadline_ns == 4 * NS_PER_S);
+	assert(running->retrans == 1 && !running->cto && running->wbuf == MIB(1));
+	assert(running->acregmin_ns == 4 * NS_PER_S && running->acdirmax_ns == 4 * NS_PER_S);
+	assert(running->log_level == LEVEL_DEBUG && !running->nconnect);
+	free(given);
+	assert(!options_change("timeo=20", "timeo=20", false, result, &given, &error) && !result->any);
+	free(given);
+	free(running);
+	free(result);
+}
+
 int main(void)
 {
 	test_helper();
 	test_fixed_change();
+	test_round_trips();
+	test_all_words();
+	test_changes();
+	test_apply();
 	test_locals();
 	test_good_sources();
 	test_bad_sources();
