@@ -67,6 +67,7 @@ static _Thread_local struct {
 	struct fs *fs;
 	struct dev *dev;
 	uint64_t unique;
+	uint32_t opcode;
 	int reply_fd;
 } current = { .reply_fd = -1 };
 
@@ -86,6 +87,11 @@ int dev_current_fd(void)
 uint64_t dev_current_unique(void)
 {
 	return current.unique;
+}
+
+uint32_t dev_current_opcode(void)
+{
+	return current.opcode;
 }
 
 struct fs *dev_current_fs(void)
@@ -181,6 +187,7 @@ static void deliver(struct fs *fs, uint8_t *request, size_t size)
 	}
 	current.fs = fs;
 	current.unique = header->unique;
+	current.opcode = header->opcode;
 	fuse_session_process_buf(fs->session,
 				 &(struct fuse_buf){ .mem = request, .size = size, .fd = -1 });
 }

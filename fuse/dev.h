@@ -38,6 +38,8 @@ void devs_close(struct devs *devs);
 /* The request that is being delivered on this thread: its descriptor and its id. */
 int dev_current_fd(void);
 uint64_t dev_current_unique(void);
+/* dev_current_opcode - FUSE's number of the operation. */
+uint32_t dev_current_opcode(void);
 struct fs *dev_current_fs(void);
 /* dev_reply_to - until the next call, replies of this thread leave on fd. */
 void dev_reply_to(int fd);

@@ -16,6 +16,7 @@
 #include "pages.h"
 #include "request.h"
 #include "silly.h"
+#include "stats.h"
 #include "wback.h"
 #include "wback_clock.h"
 
@@ -77,19 +78,16 @@ static void release_inode(struct inode *inode, void *arg)
 	dir_free_all(inode);
 }
 
-static void set_attr_policy(struct fs *fs)
+void fs_set_attr_policy(struct fs *fs)
 {
 	const struct options *options = fs->options;
 
-	fs->attr_policy = (struct attr_policy){
-		.regmin_ns = options->acregmin_ns,
-		.regmax_ns = options->acregmax_ns,
-		.dirmin_ns = options->acdirmin_ns,
-		.dirmax_ns = options->acdirmax_ns,
-		/* The Linux client always trusts, and misses what others write between two of its
-		 * own WRITEs. Close-to-open is worth a cache dropped too often. */
-		.trust_ns = 0,
-	};
+	/* trust_ns stays 0: the Linux client always trusts, and misses what others write between two of its
+	 * own WRITEs. Close-to-open is worth a cache dropped too often. */
+	fs->attr_policy.regmin_ns = options->acregmin_ns;
+	fs->attr_policy.regmax_ns = options->acregmax_ns;
+	fs->attr_policy.dirmin_ns = options->acdirmin_ns;
+	fs->attr_policy.dirmax_ns = options->acdirmax_ns;
 }
 
 int fs_init(struct fs *fs, const struct options *options, struct pool *pool,
@@ -106,7 +104,7 @@ int fs_init(struct fs *fs, const struct options *options, struct pool *pool,
 	clock_gettime(CLOCK_REALTIME, &now);
 	fs->mounted_ns = now.tv_sec * NS_PER_S + now.tv_nsec;
 	mutex_init(&fs->statvfs_lock);
-	set_attr_policy(fs);
+	fs_set_attr_policy(fs);
 	replay_memory_init(&fs->replay);
 	error = inode_table_new(root_fh, &fs->inodes, &fs->root);
 	if (error)
@@ -118,9 +116,10 @@ int fs_init(struct fs *fs, const struct options *options, struct pool *pool,
 	fs->wback_clock = wback_clock_new(fs);
 	fs->prefetch = prefetch_new(fs);
 	fs->requests = request_table_new(fs);
+	fs->stats = stats_new(pool);
 	fs->pages = pages_new(&fs->session);
 	if (!fs->names || !fs->absent || !fs->dircache || !fs->wback || !fs->wback_clock ||
-	    !fs->prefetch || !fs->requests || !fs->pages)
+	    !fs->prefetch || !fs->requests || !fs->stats || !fs->pages)
 		return -ENOMEM;
 	inode_set_release(fs->inodes, release_inode, fs);
 	return 0;
@@ -136,5 +135,6 @@ void fs_deinit(struct fs *fs)
 	absent_free(fs->absent);
 	wback_pool_free(fs->wback);
 	request_table_free(fs->requests);
+	stats_free(fs->stats);
 	mutex_deinit(&fs->statvfs_lock);
 }

@@ -29,6 +29,7 @@ struct fuse_session;
 struct names;
 struct prefetch;
 struct request_table;
+struct stats;
 struct wback_clock;
 struct wback_pool;
 
@@ -38,6 +39,7 @@ struct fs {
 	struct fuse_session *session;
 	struct devs *devs;              /* dev.h */
 	struct request_table *requests; /* request.h */
+	struct stats *stats;            /* stats.h */
 	struct wback_pool *wback;       /* wback.h */
 	struct wback_clock *wback_clock;
 	struct prefetch *prefetch;      /* prefetch.h */
@@ -77,6 +79,9 @@ int fs_init(struct fs *fs, const struct options *options, struct pool *pool,
 	    const struct fhandle *root_fh);
 /* fs_deinit - the loops have stopped. The pool and the session are not its. */
 void fs_deinit(struct fs *fs);
+
+/* fs_set_attr_policy - from the options, which may have changed. */
+void fs_set_attr_policy(struct fs *fs);
 
 /* fs_cache_statvfs, fs_cached_statvfs - for df(1) while the server is down. False: none yet. */
 void fs_cache_statvfs(struct fs *fs, const struct statvfs *st);

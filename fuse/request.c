@@ -16,6 +16,7 @@
 #include "log.h"
 #include "request_table.h"
 #include "silly.h"
+#include "stats.h"
 #include "wback.h"
 
 /* ---- making and freeing ------------------------------------------------------------------ */
@@ -74,6 +75,8 @@ struct request *request_new(fuse_req_t req, fuse_ino_t nodeid)
 	request->req = req;
 	request->unique = dev_current_unique();
 	request->tid = ctx->pid;
+	request->uid = ctx->uid;
+	request->opcode = dev_current_opcode();
 	request->dev_fd = dev_current_fd();
 	fill_cred(fs->options, ctx, &request->cred);
 	request->start_ns = fs_now_ns();
@@ -245,25 +248,38 @@ int request_decoded(struct request *request, int result)
 
 /* ---- replying ---------------------------------------------------------------------------- */
 
-/* Before each fuse_reply_*(): true if this thread is to reply. */
-static bool begin_reply(struct request *request)
+/* Before each fuse_reply_*(): true if this thread is to reply. With what: error is 0 or -errno, bytes are read or
+ * written. One that was interrupted is counted when it ends. */
+static bool begin_reply(struct request *request, int error, size_t bytes)
 {
-	if (!take_answer(request))
-		return false;
-	dev_reply_to(request->dev_fd);
-	return true;
+	int64_t now_ns = fs_now_ns();
+	bool mine = take_answer(request);
+
+	stats_count(request->fs->stats, &(struct stats_sample){
+		.opcode = request->opcode,
+		.uid = request->uid,
+		.pid = request->tid,
+		.took_ns = now_ns - request->start_ns,
+		.now_ns = now_ns,
+		.error = mine ? error : -EINTR,
+		.bytes = mine ? bytes : 0,
+		.asked = request->registered,
+	});
+	if (mine)
+		dev_reply_to(request->dev_fd);
+	return mine;
 }
 
 void request_reply_err(struct request *request, int error)
 {
-	if (begin_reply(request))
+	if (begin_reply(request, error, 0))
 		fuse_reply_err(request->req, -error);
 	request_free(request);
 }
 
 bool request_reply_ok(struct request *request)
 {
-	bool taken = begin_reply(request) && !fuse_reply_err(request->req, 0);
+	bool taken = begin_reply(request, 0, 0) && !fuse_reply_err(request->req, 0);
 
 	request_free(request);
 	return taken;
@@ -271,7 +287,7 @@ bool request_reply_ok(struct request *request)
 
 void request_reply_lock(struct request *request, const struct flock *lock)
 {
-	if (begin_reply(request))
+	if (begin_reply(request, 0, 0))
 		fuse_reply_lock(request->req, lock);
 	request_free(request);
 }
@@ -323,7 +339,7 @@ void request_reply_attr(struct request *request)
 		return;
 	}
 	show_attr(fs, request->inode, &attr, &st);
-	if (begin_reply(request))
+	if (begin_reply(request, 0, 0))
 		fuse_reply_attr(request->req, &st, seconds(valid_ns));
 	request_free(request);
 }
@@ -363,12 +379,12 @@ static bool offer_entry(struct request *request, struct inode *child,
 {
 	request_fill_entry(request->fs, request->inode, child, ret_entry);
 	if (!ret_entry->ino) {
-		if (begin_reply(request))
+		if (begin_reply(request, -EIO, 0))
 			fuse_reply_err(request->req, EIO);
 		return false;
 	}
 	inode_lookup_add(child);
-	if (begin_reply(request))
+	if (begin_reply(request, 0, 0))
 		return true;
 	inode_forget(request->fs->inodes, inode_nodeid(child), 1);
 	return false;
@@ -402,7 +418,7 @@ bool request_reply_create(struct request *request, struct inode *child,
 
 bool request_reply_open(struct request *request, const struct fuse_file_info *fi)
 {
-	bool taken = begin_reply(request) && !fuse_reply_open(request->req, fi);
+	bool taken = begin_reply(request, 0, 0) && !fuse_reply_open(request->req, fi);
 
 	request_free(request);
 	return taken;
@@ -410,14 +426,14 @@ bool request_reply_open(struct request *request, const struct fuse_file_info *fi
 
 void request_reply_buf(struct request *request, const void *data, size_t size)
 {
-	if (begin_reply(request))
+	if (begin_reply(request, 0, size))
 		fuse_reply_buf(request->req, data, size);
 	request_free(request);
 }
 
 bool request_reply_dirents(struct request *request, const void *data, size_t size)
 {
-	bool taken = begin_reply(request) && !fuse_reply_buf(request->req, data, size);
+	bool taken = begin_reply(request, 0, 0) && !fuse_reply_buf(request->req, data, size);
 
 	request_free(request);
 	return taken;
@@ -425,14 +441,14 @@ bool request_reply_dirents(struct request *request, const void *data, size_t siz
 
 void request_reply_write(struct request *request, size_t count)
 {
-	if (begin_reply(request))
+	if (begin_reply(request, 0, count))
 		fuse_reply_write(request->req, count);
 	request_free(request);
 }
 
 void request_reply_statfs(struct request *request, const struct statvfs *st)
 {
-	if (begin_reply(request))
+	if (begin_reply(request, 0, 0))
 		fuse_reply_statfs(request->req, st);
 	request_free(request);
 }
@@ -443,7 +459,7 @@ void request_reply_readlink(struct request *request, const char *target, uint32_
 
 	memcpy(text, target, len);
 	text[len] = '\0';
-	if (begin_reply(request))
+	if (begin_reply(request, 0, 0))
 		fuse_reply_readlink(request->req, text);
 	request_free(request);
 }

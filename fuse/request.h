@@ -169,6 +169,8 @@ struct request {
 	fuse_req_t req;
 	uint64_t unique;
 	pid_t tid;
+	uint32_t uid;              /* the caller's, whatever the credential is */
+	uint32_t opcode;           /* FUSE's */
 	int dev_fd;
 	_Atomic(bool) answered;
 	bool registered;
@@ -255,6 +257,15 @@ struct request_table *request_table_new(struct fs *fs);
 void request_table_free(struct request_table *table);
 /* request_interrupt - a FUSE_INTERRUPT for unique was read. On a loop's thread. */
 void request_interrupt(struct request_table *table, uint64_t unique);
+/* request_table_oldest - of those that nobody has answered: when it began, its FUSE opcode and thread. False: there is
+ * none. request_table_limit - those that have no deadline get this one: `hard` was switched off. Any thread. */
+struct request_oldest {
+	int64_t start_ns;
+	uint32_t opcode, uid;
+	pid_t tid;
+};
+bool request_table_oldest(struct request_table *table, struct request_oldest *ret_oldest);
+void request_table_limit(struct request_table *table, int64_t deadline_ns);
 /* request_table_count - in flight now. */
 unsigned int request_table_count(struct request_table *table);
 

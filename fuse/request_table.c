@@ -265,6 +265,56 @@ static bool take_overdue(struct request_shard *shard, int64_t before_ns, fuse_re
 	return found;
 }
 
+static bool is_older(const struct request *request, const struct request_oldest *than)
+{
+	return !request_answered(request) && (!than->start_ns || request->start_ns < than->start_ns);
+}
+
+static void look_for_oldest(struct request_shard *shard, struct request_oldest *oldest)
+{
+	struct request *request;
+
+	mutex_lock(&shard->lock);
+	for (unsigned int i = 0; i < BUCKETS && shard->n; i++)
+		LIST_FOREACH(request, &shard->buckets[i], hash_link)
+			if (is_older(request, oldest))
+				*oldest = (struct request_oldest){
+					.start_ns = request->start_ns,
+					.opcode = request->opcode,
+					.uid = request->uid,
+					.tid = request->tid,
+				};
+	mutex_unlock(&shard->lock);
+}
+
+bool request_table_oldest(struct request_table *table, struct request_oldest *ret_oldest)
+{
+	struct request_oldest oldest = { 0 };
+
+	for (unsigned int i = 0; i < SHARDS; i++)
+		look_for_oldest(&table->shards[i], &oldest);
+	if (!oldest.start_ns)
+		return false;
+	*ret_oldest = oldest;
+	return true;
+}
+
+void request_table_limit(struct request_table *table, int64_t deadline_ns)
+{
+	struct request *request;
+
+	for (unsigned int i = 0; i < SHARDS; i++) {
+		struct request_shard *shard = &table->shards[i];
+
+		mutex_lock(&shard->lock);
+		for (unsigned int j = 0; j < BUCKETS && shard->n; j++)
+			LIST_FOREACH(request, &shard->buckets[j], hash_link)
+				if (request->deadline_ns == INT64_MAX)
+					request->deadline_ns = deadline_ns;
+		mutex_unlock(&shard->lock);
+	}
+}
+
 /* The kernel tells nothing of signals to those who wait in O_DIRECT reads and writes: whoever has been
  * waiting for long is looked at. Returns how many requests are in flight. */
 static unsigned int look_for_killed(struct request_table *table, struct request_shard *shard,
