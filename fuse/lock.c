@@ -51,6 +51,17 @@ static void event(void *userdata, const struct pool_event *event)
 	}
 }
 
+void locks_tune(struct locks *locks, const struct options *options)
+{
+	struct pool_config config;
+
+	if (!locks)
+		return;
+	options_pool_config(options, &config);
+	config.n_connections = N_CONNECTIONS;
+	pool_tune(locks->pool, &config); /* no more connections: it cannot fail */
+}
+
 static int open_pool(struct locks *locks)
 {
 	struct pool_config config;

@@ -46,6 +46,10 @@ int locks_lost_fd(const struct locks *locks);
 bool locks_are_absent(const struct locks *locks);
 bool locks_server_answers(const struct locks *locks);
 
+/* locks_tune - times have changed, or what happens when the server is down. Takes NULL. */
+struct options;
+void locks_tune(struct locks *locks, const struct options *options);
+
 /* locks_close - give back what is still held, for at most wait_ns; then nothing more is sent. The loops
  * of the mount run on. locks_free - they have stopped. Both take NULL. */
 void locks_close(struct locks *locks, int64_t wait_ns);

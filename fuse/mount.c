@@ -26,6 +26,7 @@
 
 #include "../conn/util.h"
 #include "addresses.h"
+#include "control/control.h"
 #include "dev.h"
 #include "events.h"
 #include "find.h"
@@ -49,7 +50,8 @@ static const int64_t RETRY_NS = 2 * NS_PER_S;
 enum { LOCKS_AGAIN_MS = 2000 };
 
 struct mount {
-	const struct options *options;
+	struct options own_options; /* live ones change */
+	const struct options *options; /* these */
 	struct message *error;
 	struct mountpoint point;
 	struct find find;
@@ -64,6 +66,8 @@ struct mount {
 	int root_stale_fd; /* eventfd: fs_root_is_stale() */
 	struct fusectl fusectl;
 	_Atomic(struct addresses *) addresses; /* once found */
+	char *runfile;
+	struct control *control;
 };
 
 /* dev.h's on_gone has only the fs to go by. */
@@ -241,8 +245,7 @@ static int stage_fuse(struct mount *mount)
 	error = readahead_set(mount->point.path, readahead_bytes(mount->options));
 	if (error)
 		log_debug("kernel read-ahead left as it is: error %d", -error);
-	if (error && mount->options->readahead != 0)
-		prefetch_enable(mount->fs.prefetch);
+	prefetch_enable(mount->fs.prefetch, error && mount->options->readahead != 0);
 	fusectl_open(&mount->fusectl, mount->point.path);
 	return 0;
 }
@@ -389,7 +392,7 @@ static int serve(struct mount *mount)
 		.gone_fd = mount->gone_fd,
 		.fusectl = &mount->fusectl,
 	};
-	char line[1024], *runfile;
+	char line[1024];
 	int error = 0;
 
 	if (!fs_is_found(&mount->fs)) {
@@ -400,11 +403,11 @@ static int serve(struct mount *mount)
 	}
 	if (!error) {
 		start_addresses(mount);
-		runfile = runfile_write(mount->options, mount->point.path);
 		wait_for_stop(mount);
-		runfile_remove(runfile);
 		addresses_stop(atomic_load(&mount->addresses));
 	}
+	control_ending(mount->control);
+	runfile_remove(steal(&mount->runfile));
 	if (unmount_run(&unmount, is_readable(mount->gone_fd)))
 		mount->mounted = false;
 	return error == -ECANCELED ? 0 : error;
@@ -441,6 +444,8 @@ static void take_down(struct mount *mount)
 {
 	bool answers = !mount->has_fs || pool_server_state(mount->fs.pool) == SERVER_UP;
 
+	runfile_remove(steal(&mount->runfile));
+	control_stop(steal(&mount->control));
 	if (mount->mounted && !mountpoint_unmount(mount->point.path))
 		mount->mounted = false;
 	if (mount->has_fs) {
@@ -471,13 +476,21 @@ static void take_down(struct mount *mount)
 	closep(&mount->signal_fd);
 }
 
+/* Before anybody is told that it is mounted. */
+static void open_to_commands(struct mount *mount)
+{
+	mount->runfile = runfile_write(mount->options, mount->point.path);
+	mount->control = control_start(&mount->fs, &mount->own_options, mount->point.path);
+}
+
 static struct mount *mount_new(const struct options *options, struct message *error)
 {
 	struct mount *mount = calloc(1, sizeof(*mount));
 
 	if (!mount)
 		return NULL;
-	mount->options = options;
+	mount->own_options = *options;
+	mount->options = options = &mount->own_options;
 	mount->error = error;
 	mount->point.fuse_fd = mount->gone_fd = mount->signal_fd = mount->stop_fd = -1;
 	mount->root_stale_fd = mount->fusectl.abort_fd = mount->fusectl.waiting_fd = -1;
@@ -498,6 +511,8 @@ int mount_main(const struct options *options, void (*ready)(void *userdata, cons
 		return EXIT_SYSTEM;
 	}
 	error = run_stages(mount);
+	if (!error)
+		open_to_commands(mount);
 	if (!error)
 		error = get_ready(mount, line, sizeof(line));
 	if (!error) {

@@ -70,6 +70,8 @@ static int add_list(struct parser *parser, const char *list)
 		return -ENOMEM;
 	}
 	free(options->given);
+	free(options->ctl);
+	options->ctl = NULL;
 	options->given = given;
 	return option_parse_list(parser, list);
 }

@@ -175,6 +175,7 @@ struct options {
 	char *fsname;            /* source.text unless given */
 	char *subtype;           /* "fusenfs" unless given */
 	bool nonempty, overmount;
+	char *ctl;               /* where the control socket is to be; NULL: the usual place */
 
 	struct options_note notes[OPTIONS_MAX_NOTES];
 	unsigned int n_notes;

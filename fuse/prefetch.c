@@ -44,7 +44,7 @@ STAILQ_HEAD(chain, prefetch_block);
 
 struct prefetch {
 	struct fs *fs;
-	bool enabled;
+	_Atomic(bool) enabled;
 	struct mutex lock; /* guards what follows, and blocks and files */
 	uint64_t bytes;
 	unsigned int n_files;
@@ -533,9 +533,9 @@ void prefetch_tick(struct prefetch *prefetch, int64_t now_ns)
 	free_all(&garbage);
 }
 
-void prefetch_enable(struct prefetch *prefetch)
+void prefetch_enable(struct prefetch *prefetch, bool enabled)
 {
-	prefetch->enabled = true;
+	prefetch->enabled = enabled;
 }
 
 struct prefetch *prefetch_new(struct fs *fs)

@@ -42,8 +42,8 @@ struct prefetch_file {
 
 struct prefetch *prefetch_new(struct fs *fs);
 void prefetch_free(struct prefetch *prefetch); /* takes NULL */
-/* prefetch_enable - the kernel's read-ahead stays small. Before there are requests. */
-void prefetch_enable(struct prefetch *prefetch);
+/* prefetch_enable - if the kernel's read-ahead stays small. Any thread. */
+void prefetch_enable(struct prefetch *prefetch, bool enabled);
 
 /* prefetch_read - a READ of this open file. True: it is taken over, and will be answered, perhaps by
  * file_read_sent(). */

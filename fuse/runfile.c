@@ -22,7 +22,7 @@ static void path_of(const struct mount_entry *entry, const char *suffix, char pa
 	snprintf(path, PATH_SIZE, DIRECTORY "/%u:%u%s", entry->major, entry->minor, suffix);
 }
 
-static int write_file(const char *path, const struct options *options, const char *point)
+static int write_file(const char *path, const struct options *options, const char *point, const char *given)
 {
 	FILE *stream = fopen(path, "we");
 	int error;
@@ -30,14 +30,14 @@ static int write_file(const char *path, const struct options *options, const cha
 	if (!stream)
 		return -errno;
 	fprintf(stream, "pid=%d\nsource=%s\nmountpoint=%s\n%s%s\n", getpid(), options->source.text, point,
-		OPTIONS, options->given ? options->given : "");
+		OPTIONS, given ? given : "");
 	error = ferror(stream) ? -EIO : 0;
 	if (fclose(stream) && !error)
 		error = -errno;
 	return error;
 }
 
-char *runfile_write(const struct options *options, const char *point)
+static char *write_all(const struct options *options, const char *point, const char *given)
 {
 	char path[PATH_SIZE], fresh[PATH_SIZE];
 	struct mount_entry entry;
@@ -50,13 +50,23 @@ char *runfile_write(const struct options *options, const char *point)
 	if (mkdir(DIRECTORY, 0755) && errno != EEXIST)
 		error = -errno;
 	if (!error)
-		error = write_file(fresh, options, point);
+		error = write_file(fresh, options, point, given);
 	if (!error && rename(fresh, path))
 		error = -errno;
 	if (!error)
 		return strdup(path);
 	log_debug("%s: error %d", path, -error);
 	return NULL;
+}
+
+char *runfile_write(const struct options *options, const char *point)
+{
+	return write_all(options, point, options->given);
+}
+
+void runfile_rewrite(const struct options *options, const char *point, const char *given)
+{
+	free(write_all(options, point, given));
 }
 
 void runfile_remove(char *path)

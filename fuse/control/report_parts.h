@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* report_parts - between report.c and report_counts.c. */
+#ifndef FUSE_CONTROL_REPORT_PARTS_H
+#define FUSE_CONTROL_REPORT_PARTS_H
+
+#include "report.h"
+
+json_t *report_string(const char *text);
+double report_seconds(int64_t ns);
+/* report_add_counts - totals, quantiles of both latencies, the process. report_add_histograms - all buckets, per
+ * operation and procedure, and who asked. */
+void report_add_counts(struct report *report, json_t *json);
+void report_add_histograms(struct report *report, json_t *json);
+
+#endif
