@@ -268,12 +268,13 @@ static void renew_locked(const struct attr_policy *policy, struct inode *inode, 
 			 int64_t now_ns) REQUIRES(inode->lock)
 {
 	bool is_dir = S_ISDIR(inode->type);
+	int64_t min_ns = is_dir ? policy->dirmin_ns : policy->regmin_ns;
 	int64_t max_ns = is_dir ? policy->dirmax_ns : policy->regmax_ns;
 
 	if (changed)
-		inode->attr_timeo_ns = is_dir ? policy->dirmin_ns : policy->regmin_ns;
+		inode->attr_timeo_ns = min_ns;
 	else if (now_ns - inode->attr_at_ns >= inode->attr_timeo_ns)
-		inode->attr_timeo_ns = min_i64(inode->attr_timeo_ns * 2, max_ns);
+		inode->attr_timeo_ns = min_i64(max_i64(inode->attr_timeo_ns * 2, min_ns), max_ns); /* live */
 	inode->attr_at_ns = now_ns;
 }
 

@@ -19,6 +19,7 @@ struct live {
 	struct options *options;
 	char *point;
 	char *given; /* the lists that give what is in force now */
+	char mounted[64]; /* the words of the last remount: ro and the like */
 };
 
 struct live *live_new(struct fs *fs, struct options *options, const char *point)
@@ -54,8 +55,13 @@ const char *live_point(const struct live *live)
 char *live_words(const struct live *live)
 {
 	bool found = fs_is_found(live->fs);
+	cleanup(freep) char *list = NULL;
 
-	return options_words(live->given, true, found ? live->fs->rsize : 0, found ? live->fs->wsize : 0);
+	if (asprintf(&list, "%s,%s", live->given, live->mounted) < 0) {
+		list = NULL;
+		return NULL;
+	}
+	return options_words(list, true, found ? live->fs->rsize : 0, found ? live->fs->wsize : 0);
 }
 
 /* The first that can fail, so the first. */
@@ -90,6 +96,13 @@ static void tell_others(struct live *live, enum down_policy before)
 		request_table_limit(live->fs->requests, clock_ns() + options->soft_deadline_ns);
 }
 
+static void note_mount_words(struct live *live, const struct options *options)
+{
+	snprintf(live->mounted, sizeof(live->mounted), "%s,%s,%s,%s,%s", options->ro ? "ro" : "rw",
+		 options->nosuid ? "nosuid" : "suid", options->nodev ? "nodev" : "dev",
+		 options->noexec ? "noexec" : "exec", options->noatime ? "noatime" : "atime");
+}
+
 int live_set(struct live *live, const char *list, enum live_how how, struct message *ret_error)
 {
 	cleanup(freep) struct options_changes *changes = calloc(1, sizeof(*changes));
@@ -104,6 +117,8 @@ int live_set(struct live *live, const char *list, enum live_how how, struct mess
 		message_set(ret_error, MSG_NO_MEMORY, "out of memory");
 	if (error || how == LIVE_REMOUNT_CHECK)
 		return error;
+	if (how == LIVE_REMOUNT)
+		note_mount_words(live, &changes->options);
 	if (changes->any) {
 		*future = *live->options;
 		options_apply_changes(changes, future);

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "../conn/util.h"
+#include "command/command.h"
 #include "log.h"
 #include "message.h"
 #include "mount.h"
@@ -227,6 +228,8 @@ int main(int argc, char **argv)
 	int status;
 
 	tune_allocator();
+	if (argc > 1 && !options_is_helper(argv[0]) && command_find(argv[1]))
+		return command_run(argc, argv);
 	if (options_parse(argc, argv, &options, &error))
 		return report_failure(&options, &error, (int)message_exit_code(&error));
 	status = run(&options);

@@ -27,6 +27,14 @@ static void unescape(char *text)
 	*to = '\0';
 }
 
+/* Of "rw,user_id=1000,group_id=1000,allow_other". */
+static long user_of(const char *super_options)
+{
+	const char *found = super_options ? strstr(super_options, "user_id=") : NULL;
+
+	return found ? atol(found + strlen("user_id=")) : -1;
+}
+
 /* "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue" */
 static int parse_line(char *line, struct mount_row *row)
 {
@@ -45,6 +53,7 @@ static int parse_line(char *line, struct mount_row *row)
 	} while (strcmp(field, "-") != 0);
 	row->type = strsep(&rest, " ");
 	row->source = rest ? strsep(&rest, " \n") : NULL;
+	row->user = user_of(rest);
 	if (!row->source || sscanf(fields[DEVICE], "%u:%u", &row->major, &row->minor) != 2)
 		return -EINVAL;
 	row->id = atoi(fields[ID]);

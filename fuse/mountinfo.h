@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* mountinfo - /proc/self/mountinfo as a table: what is mounted where, without asking any file
- * system but proc. Private to mountpoint*.c and their tests. */
+ * system but proc. Private to mountpoint*.c, command/ and their tests. */
 #ifndef FUSE_MOUNTINFO_H
 #define FUSE_MOUNTINFO_H
 
@@ -11,6 +11,7 @@ struct mount_row {
 	int id, parent;
 	unsigned int major, minor;
 	char *point, *type, *source;
+	long user; /* FUSE's user_id=, who mounted; -1: not said */
 };
 
 /* Zero-initialise; mount_table_deinit() after use. */

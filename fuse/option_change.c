@@ -165,6 +165,18 @@ static int check_rows(const struct pair *pair, bool remount, struct options_chan
 	return 0;
 }
 
+/* How it is mounted is not for the next remount to know: mount(8) says it anew. */
+static void keep_mount_words(struct pair *pair)
+{
+	for (unsigned int i = 0; i < option_table_n; i++) {
+		const struct option_row *row = &option_table[i];
+
+		if (row->remounts && row->slot != SLOT_SELF)
+			memcpy((char *)&pair->after.draft + row->offset,
+			       (const char *)&pair->before.draft + row->offset, row->size);
+	}
+}
+
 int options_change(const char *given, const char *list, bool remount, struct options_changes *ret_changes,
 		   char **ret_given, struct message *ret_error)
 {
@@ -183,11 +195,11 @@ int options_change(const char *given, const char *list, bool remount, struct opt
 	if (!error) {
 		ret_changes->any |= pair->before.draft.options.soft_deadline_ns !=
 				    pair->after.draft.options.soft_deadline_ns;
+		ret_changes->options = pair->after.draft.options;
+		keep_mount_words(pair);
 		*ret_given = option_words(&pair->after.draft, false);
 		error = *ret_given ? 0 : -ENOMEM;
 	}
-	if (!error)
-		ret_changes->options = pair->after.draft.options;
 	if (error == -ENOMEM)
 		message_set(ret_error, MSG_NO_MEMORY, "out of memory");
 	pair_free(pair); /* ret_changes has pointers into it, which nobody follows: strings are not live */

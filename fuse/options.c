@@ -145,7 +145,7 @@ static int parse_flag(struct parser *parser, int flag, int argc, char **argv)
 	}
 }
 
-static bool is_helper(const char *program)
+bool options_is_helper(const char *program)
 {
 	const char *name = strrchr(program, '/');
 
@@ -158,7 +158,7 @@ static int parse_arguments(struct parser *parser, int argc, char **argv)
 	const char *flags = "-:fdqshVo:";
 	int flag;
 
-	parser->draft.options.helper = argc > 0 && is_helper(argv[0]);
+	parser->draft.options.helper = argc > 0 && options_is_helper(argv[0]);
 	if (parser->draft.options.helper)
 		flags = "-:fsnvhVN:o:t:";
 	optind = 0; /* start again, GNU's way */
@@ -297,8 +297,7 @@ static int options_complete(struct parser *parser, const struct options_env *env
 static bool is_later_command(const char *word)
 {
 	static const char *const names[] = {
-		"status", "top", "stats", "trace", "health", "set",
-		"umount", "doctor", "bench", "exports", "unit",
+		"trace", "doctor", "bench", "exports", "unit",
 	};
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(names); i++)

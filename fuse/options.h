@@ -195,6 +195,8 @@ int options_parse(int argc, char **argv, struct options *ret_options, struct mes
 int options_parse_env(int argc, char **argv, const struct options_env *env,
 		      struct options *ret_options, struct message *ret_error);
 void options_deinit(struct options *options);
+/* options_is_helper - is the program called by mount(8)'s name for it? */
+bool options_is_helper(const char *program);
 
 /* options_fixed_change - what a remount asks for and cannot be had: the name of the first option in the list
  * `added` that has another value than on the mount that was made with the list `running`, and is none of

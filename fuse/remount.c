@@ -9,6 +9,7 @@
 #include <sys/mount.h>
 
 #include "../conn/util.h"
+#include "command/client.h"
 #include "mountpoint.h"
 #include "runfile.h"
 
@@ -38,31 +39,67 @@ static int is_fixed(const struct options *options, const char *name, struct mess
 	return -EINVAL;
 }
 
-/* The mount point is not walked to: it may be of a server that is away. mount(8) gives it as it is in
- * /proc/mounts. */
-static int look_up(const struct options *options, struct mount_entry *ret_entry)
+static bool is_one_line(const char *list)
 {
-	int error = mountpoint_lookup(options->mountpoint, ret_entry);
+	return !strpbrk(list, "\n\r");
+}
 
-	if (!error && strncmp(ret_entry->type, "fuse.fusenfs", strlen("fuse.fusenfs")) != 0)
-		error = -EINVAL;
-	return error;
+/* What the daemon says to it. False: it does not answer. */
+static bool ask_daemon(const struct options *options, const struct target *target, const char *verb, int *ret_error,
+		       struct message *error)
+{
+	cleanup(freep) char *request = NULL;
+	const char *given = options->given ? options->given : "";
+	json_t *answer;
+
+	*ret_error = 0;
+	if (!is_one_line(given) || asprintf(&request, "%s %s", verb, given) < 0) {
+		request = NULL;
+		return false;
+	}
+	answer = client_ask(target, NULL, request, NULL, error);
+	json_decref(answer);
+	if (answer)
+		return true;
+	if (error->id == MSG_NO_ANSWER)
+		return false;
+	*ret_error = -EINVAL;
+	message_action(error, "remount %s", options->mountpoint);
+	return true;
+}
+
+/* Of a daemon that does not answer only mount(2)'s options can change. */
+static int check(const struct options *options, const struct target *target, unsigned long *ret_flags, bool *ret_answers,
+		 struct message *error)
+{
+	cleanup(freep) char *running = NULL;
+	struct mount_entry entry;
+	const char *fixed;
+	int result = 0;
+
+	if (!mountpoint_lookup(target->mount, &entry))
+		running = runfile_options(&entry);
+	fixed = options_fixed_change(running, options->given, ret_flags);
+	*ret_answers = ask_daemon(options, target, "check", &result, error);
+	if (!*ret_answers && fixed)
+		return is_fixed(options, fixed, error);
+	return result;
 }
 
 int remount_main(const struct options *options, struct message *ret_error)
 {
-	cleanup(freep) char *running = NULL;
-	struct mount_entry entry;
+	struct target target = { 0 };
 	unsigned long flags;
-	const char *fixed;
+	bool answers;
+	int error = 0;
 
-	if (look_up(options, &entry))
+	if (target_find(options->mountpoint, &target, ret_error))
 		return not_mounted(options, ret_error);
-	running = runfile_options(&entry);
-	fixed = options_fixed_change(running, options->given, &flags);
-	if (fixed)
-		return is_fixed(options, fixed, ret_error);
-	if (!mount(NULL, options->mountpoint, NULL, MS_REMOUNT | flags, NULL))
-		return 0;
-	return refuse(options, ret_error, -errno, MSG_SYSTEM, strerrordesc_np(errno));
+	error = check(options, &target, &flags, &answers, ret_error);
+	if (!error && mount(NULL, target.mount, NULL, MS_REMOUNT | flags, NULL))
+		error = refuse(options, ret_error, -errno, MSG_SYSTEM, strerrordesc_np(errno));
+	if (!error && answers && !ask_daemon(options, &target, "remount", &error, ret_error))
+		error = -ETIMEDOUT;
+	target_deinit(&target);
+	return error;
 }

@@ -28,6 +28,7 @@ struct client {
 	int64_t until_ns;
 	char line[CONTROL_LINE_MAX];
 	size_t len;
+	bool denied;
 	char *answer;                /* NULL: still reading */
 	size_t answer_len, sent;
 };
@@ -166,7 +167,7 @@ static void read_from(struct control *control, struct client *client)
 	if (!end)
 		return;
 	*end = '\0';
-	begin_answer(client, answer_to(control, client->line));
+	begin_answer(client, client->denied ? denied(control) : answer_to(control, client->line));
 }
 
 static void write_to(struct client *client)
@@ -203,8 +204,7 @@ static void accept_one(struct control *control)
 	}
 	client->len = 0;
 	client->until_ns = clock_ns() + CONTROL_PATIENCE_NS;
-	if (!may_ask(client->fd))
-		begin_answer(client, denied(control));
+	client->denied = !may_ask(client->fd);
 }
 
 /* ---- the thread -------------------------------------------------------------------------- */

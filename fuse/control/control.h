@@ -24,7 +24,7 @@
 
 struct control;
 
-enum { CONTROL_CLIENTS = 8, CONTROL_LINE_MAX = 4096 };
+enum { CONTROL_CLIENTS = 8, CONTROL_LINE_MAX = 16384 };
 #define CONTROL_PATIENCE_NS (3 * NS_PER_S)
 
 /* control_start - for the mount at point; options are those that fs has. NULL if there is none, which is said in

@@ -14,9 +14,12 @@ static const char *const procedures[] = { /* RFC 1813 section 3.3 */
 	"MKNOD",  "REMOVE",  "RMDIR",   "RENAME", "LINK",   "READDIR",  "READDIRPLUS", "FSSTAT", "FSINFO", "PATHCONF", "COMMIT",
 };
 
-static void add_micros(json_t *json, const char *key, uint64_t us)
+/* The end of a bucket, but not more than the most that was seen. */
+static void add_quantile(json_t *json, const char *key, const struct histogram_sum *sum, unsigned int thousandths)
 {
-	json_object_set_new(json, key, json_real((double)us / 1e6));
+	double ns = (double)histogram_quantile_us(sum, thousandths) * 1e3;
+
+	json_object_set_new(json, key, json_real((ns < (double)sum->max_ns ? ns : (double)sum->max_ns) / 1e9));
 }
 
 /* [[end of the bucket in us, count], ...], of those that are not empty. */
@@ -38,8 +41,8 @@ static json_t *latency(const struct histogram_sum *sum, bool all)
 	json_object_set_new(json, "count", json_integer((json_int_t)sum->count));
 	json_object_set_new(json, "total_seconds", json_real((double)sum->total_ns / 1e9));
 	json_object_set_new(json, "max_seconds", json_real((double)sum->max_ns / 1e9));
-	add_micros(json, "p50_seconds", histogram_quantile_us(sum, 500));
-	add_micros(json, "p99_seconds", histogram_quantile_us(sum, 990));
+	add_quantile(json, "p50_seconds", sum, 500);
+	add_quantile(json, "p99_seconds", sum, 990);
 	if (all)
 		json_object_set_new(json, "buckets_us", buckets(sum));
 	return json;

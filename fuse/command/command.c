@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* command - the words of command.h's commands: one table of commands and their flags. */
+#include "command.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "../../conn/util.h"
+
+enum flag { JSON = 1, QUIET = 2, LAZY = 4, FORCE = 8, LIVE = 16, READY = 32, FORMAT = 64 };
+
+static const struct command {
+	const char *name;
+	int (*run)(const struct command_line *line);
+	unsigned int n_min, n_max; /* words */
+	unsigned int flags;        /* besides --ctl= */
+	const char *usage;
+} commands[] = {
+	{ "status", command_status, 0, 1, JSON, "[MOUNT] [--json]" },
+	{ "health", command_health, 1, 1, QUIET | LIVE | READY | JSON, "[--live | --ready] [--json] MOUNT" },
+	{ "stats", command_stats, 1, 3, JSON | FORMAT, "[--json | --format=mountstats] MOUNT [INTERVAL [COUNT]]" },
+	{ "top", command_top, 0, 2, 0, "[MOUNT [INTERVAL]]" },
+	{ "umount", command_umount, 1, 1, QUIET | LAZY | FORCE, "[--lazy | --force] MOUNT" },
+	{ "set", command_set, 2, 2, QUIET, "MOUNT OPTION[=VALUE][,OPTION...]" },
+};
+
+static const struct {
+	const char *word;
+	enum flag flag;
+} flags[] = {
+	{ "--json", JSON },   { "-q", QUIET },      { "--quiet", QUIET }, { "--lazy", LAZY },   { "-l", LAZY },
+	{ "--force", FORCE }, { "-f", FORCE },      { "--live", LIVE },   { "--ready", READY },
+};
+
+static const struct command *find(const char *word)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(commands); i++)
+		if (!strcmp(commands[i].name, word))
+			return &commands[i];
+	return NULL;
+}
+
+bool command_find(const char *word)
+{
+	return find(word) != NULL;
+}
+
+int command_fail(const struct command_line *line, const struct message *error)
+{
+	message_print(error, line->quiet, stderr);
+	return (int)message_exit_code(error);
+}
+
+static unsigned int flag_of(const char *word)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(flags); i++)
+		if (!strcmp(flags[i].word, word))
+			return flags[i].flag;
+	return 0;
+}
+
+static bool take_value(const char *word, const char *prefix, const char **ret_value)
+{
+	if (strncmp(word, prefix, strlen(prefix)) != 0)
+		return false;
+	*ret_value = word + strlen(prefix);
+	return true;
+}
+
+/* False: it is not for this command. */
+static bool take_word(const struct command *command, struct command_line *line, const char *word, unsigned int *set)
+{
+	unsigned int flag;
+
+	if (take_value(word, "--ctl=", &line->ctl))
+		return true;
+	if (command->flags & FORMAT && take_value(word, "--format=", &line->format))
+		return true;
+	if (word[0] != '-' || !word[1]) {
+		if (line->n_words == command->n_max)
+			return false;
+		line->words[line->n_words++] = word;
+		return true;
+	}
+	flag = flag_of(word);
+	*set |= flag;
+	return flag & command->flags;
+}
+
+static int usage(const struct command *command, const struct command_line *line, const char *word)
+{
+	struct message error;
+
+	if (word)
+		message_set(&error, MSG_USAGE, "'%.100s' is no word for %s here", word, command->name);
+	else
+		message_set(&error, MSG_USAGE, "words are missing after %s", command->name);
+	message_try(&error, "fusenfs %s %s", command->name, command->usage);
+	return command_fail(line, &error);
+}
+
+int command_run(int argc, char **argv)
+{
+	const struct command *command = find(argv[1]);
+	struct command_line line = { .name = command->name };
+	unsigned int set = 0;
+
+	for (int i = 2; i < argc; i++) {
+		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
+			printf("Usage:  fusenfs %s %s [--ctl=PATH]\n", command->name, command->usage);
+			return EXIT_OK;
+		}
+		if (!take_word(command, &line, argv[i], &set))
+			return usage(command, &line, argv[i]);
+	}
+	line.json = set & JSON;
+	line.quiet = set & QUIET;
+	line.lazy = set & LAZY;
+	line.force = set & FORCE;
+	line.live = set & LIVE;
+	line.ready = set & READY;
+	if (line.n_words < command->n_min)
+		return usage(command, &line, NULL);
+	if ((line.lazy && line.force) || (line.live && line.ready))
+		return usage(command, &line, "--force with --lazy, or --live with --ready,");
+	signal(SIGPIPE, SIG_IGN);
+	return command->run(&line);
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* command - what `fusenfs COMMAND` does besides mounting: status, health, stats, top, umount, set.
+ *
+ * They find mounts in /proc/self/mountinfo and talk to the daemon through its control socket
+ * (../control/control.h). They never touch a mount, so they work while it hangs, and every one of them is bounded.
+ * Plain blocking functions of a process with one thread. */
+#ifndef FUSE_COMMAND_COMMAND_H
+#define FUSE_COMMAND_COMMAND_H
+
+#include <stdbool.h>
+
+#include "../message.h"
+
+struct target;
+
+/* The words of a command line, sorted. */
+struct command_line {
+	const char *name;        /* "status" */
+	const char *words[8];    /* without flags */
+	unsigned int n_words;
+	const char *ctl;         /* --ctl=PATH */
+	const char *format;      /* --format=NAME */
+	bool json, quiet, lazy, force, live, ready;
+};
+
+/* command_find - is this word a command of this kind? */
+bool command_find(const char *word);
+/* command_run - argv[1] is one. Returns the exit status. */
+int command_run(int argc, char **argv);
+
+/* Each returns the exit status (message.h). */
+int command_status(const struct command_line *line);
+int command_health(const struct command_line *line); /* 0: yes, 1: no, 2: unknown */
+int command_stats(const struct command_line *line);
+int command_top(const struct command_line *line);
+int command_umount(const struct command_line *line);
+int command_set(const struct command_line *line);
+
+/* command_fail - print it, and return its exit code. */
+int command_fail(const struct command_line *line, const struct message *error);
+
+#endif
