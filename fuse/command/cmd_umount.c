@@ -159,14 +159,14 @@ static int unmount(struct job *job)
 	error = end_daemon(job);
 	if (!error)
 		error = detach(job);
+	if (error && job->line->force && !target_is_there(&job->target))
+		return 0; /* the daemon was faster */
 	if (error == -EBUSY) {
 		users_of(job->target.mount, users, sizeof(users));
 		return busy(job, users);
 	}
 	if (error == -ENOENT && geteuid() != 0)
 		message_set(&job->error, MSG_FUSERMOUNT_MISSING, "fusermount3 is not installed");
-	else if (error == -EINVAL && job->line->force && !target_is_there(&job->target))
-		return 0; /* the daemon was faster */
 	else if (error)
 		message_set(&job->error, MSG_SYSTEM, "%s", strerrordesc_np(-error));
 	return error;

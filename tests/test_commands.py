@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""fusenfs stats, umount, top and help: what they print, and what they do to the mount."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from lab.child import Child
+from lab.command import Result, fusenfs, program, status
+from lab.procs import run_bounded, wait_for
+from support import MIB, errno_of, pattern
+
+USER = 1000
+LOUD = "not responding|timed out|gave up|given up|lost|still in use"
+TOP = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def mount(mount):
+    """As ever, but it returns when the command would: the kernel lists the mount a little earlier."""
+    def mounted(*args, **kwargs):
+        m = mount(*args, **kwargs)
+        wait_for(lambda: "mounted on" in m.log(), 10, "the daemon to be ready")
+        return m
+    mounted.mounts = mount.mounts
+    return mounted
+
+
+@contextlib.contextmanager
+def paused(server):
+    server.pause()
+    try:
+        yield
+    finally:
+        server.resume()
+
+
+def reading(m, child):
+    """Reads a file again and again, not from the page cache."""
+    child.tell()
+    with open(m.path / "f", "rb", buffering=0) as file:
+        while True:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            file.seek(0)
+            file.read(4 * MIB)
+
+
+@pytest.fixture
+def load():
+    """load(m): a process that reads; its pid. It ends with the test."""
+    children = []
+
+    def start(m):
+        (m.path / "f").write_bytes(pattern(4 * MIB))
+        child = Child(reading, m)
+        children.append(child)
+        child.hear()
+        return child.pid
+    yield start
+    for child in children:
+        child.close()
+
+
+# --- stats
+
+
+def test_stats(mount, load):
+    """A head, a line since the mount was made, then one per interval."""
+    m = mount(nconnect=2)
+    load(m)
+    start = time.monotonic()
+    result = fusenfs("stats", m.path, "0.5", "3")
+    assert result.status == 0 and 0.9 < time.monotonic() - start < 5
+    head, names, *lines = result.output.splitlines()
+    assert "read" in head and names.split() == ["MB/s", "ops/s", "MB/s", "ops/s", "ops/s", "hit%", "wait", "conns", "p50",
+                                                "p99", "p50", "p99", "cpu%", "MB"]
+    assert len(lines) == 3
+    for line in lines[1:]:
+        assert len(line) == len(names)
+        read, reads, written, writes, _, _, _, conns, *latencies, cpu, memory = line.split()
+        assert float(read) > 1 and float(reads) > 1 and float(written) == float(writes) == 0
+        assert conns == "2" and 1 <= float(cpu) < 1000 and 1 < float(memory) < 1000
+        assert all(0 <= float(latency) < 1000 for latency in latencies)
+
+
+def test_stats_json(mount, load):
+    m = mount(nconnect=2)
+    load(m)
+    lines = [json.loads(line) for line in fusenfs("stats", "--json", m.path, "0.3", "2").output.splitlines()]
+    assert [line["schema"] for line in lines] == [1, 1]
+    assert 0.25 < lines[1]["interval_seconds"] < 2 and lines[1]["read_bytes_per_second"] > MIB
+    assert 0 < lines[1]["server_p50_seconds"] <= lines[1]["server_p99_seconds"] < 10
+
+
+def test_mountstats(mount, tmp_path):
+    """nfs-utils reads it."""
+    m = mount(nconnect=2)
+    (m.path / "f").write_bytes(b"x" * 100000)
+    text = fusenfs("stats", "--format=mountstats", m.path).output
+    (tmp_path / "mountstats").write_text(text)
+    done = run_bounded(["mountstats", "mountstats", "-f", tmp_path / "mountstats", m.path], 20)
+    assert f"Stats for {m.argv[-2]} mounted on {m.path}" in done.stdout and "WRITE:" in done.stdout
+    assert re.search(r"applications wrote 100000 bytes", done.stdout)
+
+
+@pytest.mark.parametrize("words", [["0"], ["x"], ["1", "0"], ["1", "2", "3"], ["--format=xml"]])
+def test_stats_usage(mount, words):
+    m = mount(nconnect=1)
+    result = fusenfs("stats", m.path, *words)
+    assert result.status == 1 and "[usage]" in result.output
+
+
+def test_stats_outlived(mount):
+    """The mount goes away meanwhile: it ends, and says so."""
+    m = mount(nconnect=1)
+    process = subprocess.Popen([program(), "stats", m.path, "0.2"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               text=True)
+    assert process.stdout.readline().startswith("---")
+    m.umount()
+    output, _ = process.communicate(timeout=10)
+    assert process.returncode == 32 and "[no-answer]" in output
+
+
+# --- umount
+
+
+def test_umount(mount):
+    """It returns when the daemon has ended and all is on the server's disk."""
+    m = mount(nconnect=2)
+    (m.path / "f").write_bytes(b"x" * 100000)
+    assert fusenfs("umount", m.path) == Result(0, "")
+    assert not m.mounted and m.process.poll() == 0
+    assert (m.server_path / "f").stat().st_size == 100000
+
+
+def uses(m, how, child):
+    """Uses the mount in one way."""
+    (m.path / "d").mkdir(exist_ok=True)
+    if how == "cwd":
+        os.chdir(m.path / "d")
+    elif how == "open file":
+        os.open(m.path / "d", os.O_RDONLY)
+    else:
+        import mmap
+        fd = os.open(m.path / "f", os.O_RDWR | os.O_CREAT)
+        os.ftruncate(fd, 4096)
+        mapping = mmap.mmap(fd, 4096)
+        os.close(fd)
+        assert mapping
+    child.tell()
+    time.sleep(60)
+
+
+@pytest.mark.parametrize("how", ["cwd", "open file", "mapped file"])
+def test_umount_busy(mount, how):
+    """Who is in the way, and with what; --lazy does it all the same."""
+    m = mount(nconnect=1)
+    child = Child(uses, m, how)
+    try:
+        child.hear()
+        start = time.monotonic()
+        result = fusenfs("umount", m.path)
+        assert time.monotonic() - start < 2
+        # The mapping keeps a descriptor of Python's own.
+        assert result.status == 32 and re.search(rf"cannot unmount {m.path}: in use by \S+ \(pid {child.pid}, "
+                                                 rf"({how}|open file)\) \[umount-busy\]", result.output), result
+        assert f"try: fusenfs umount --lazy {m.path}" in result.output
+        assert m.mounted
+        assert fusenfs("umount", "--lazy", m.path) == Result(0, "") and not m.mounted
+    finally:
+        child.close()
+    assert m.process.wait(10) == 0
+
+
+DIRTY = "umounttimeo=2,timeo=10,retrans=1,detect=1"
+
+
+@contextlib.contextmanager
+def dirty(m, server):
+    """Data that cannot be saved, as the server is silent."""
+    m.expect_log(LOUD)
+    fd = os.open(m.path / "f", os.O_WRONLY | os.O_CREAT)
+    with paused(server):
+        os.write(fd, b"x" * 300000)
+        process = subprocess.Popen(["sleep", "0.1"])
+        process.wait()
+        errno_of(os.close, fd)
+        yield
+
+
+def test_umount_dirty(mount, server):
+    """Progress, then it gives up, and nothing is lost; when the server is back it is saved."""
+    m = mount(nconnect=2, options=DIRTY)
+    with dirty(m, server):
+        start = time.monotonic()
+        result = fusenfs("umount", m.path)
+        assert 2 <= time.monotonic() - start < 6
+        assert result.status == 32 and "300 kB not yet written to 127.0.0.1, waiting ..." in result.output
+        assert re.search(r"cannot unmount .*: 300 kB not yet written, and server 127.0.0.1 is (down|silent) \[unsaved\]",
+                         result.output)
+        assert m.mounted
+    assert fusenfs("umount", m.path).status == 0 and not m.mounted
+    assert (m.server_path / "f").read_bytes() == b"x" * 300000
+
+
+def test_umount_interrupted(mount, server):
+    """^C leaves it mounted."""
+    m = mount(nconnect=2, options=DIRTY.replace("umounttimeo=2", "umounttimeo=20"))
+    with dirty(m, server):
+        process = subprocess.Popen([program(), "umount", m.path], stderr=subprocess.PIPE, text=True)
+        assert "waiting" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(5) == -signal.SIGINT
+        process.stderr.close()
+        assert m.mounted
+    wait_for(lambda: not status(m)["unsaved_bytes"], 20, "it to be saved")
+    assert (m.server_path / "f").read_bytes() == b"x" * 300000
+
+
+@pytest.mark.parametrize("user", [None, USER], ids=["root", "user"])
+def test_umount_force(mount, server, user):
+    """In umounttimeo, whatever is open and unsaved; what is lost is in the log."""
+    if user:
+        server.rw.chmod(0o777)
+    m = mount(nconnect=2, options=DIRTY, user=user)
+    if user:
+        m.expect_log(LOUD)
+        with paused(server):
+            start = time.monotonic()
+            assert fusenfs("umount", "--force", m.path, uid=user) == Result(0, "")
+            assert time.monotonic() - start < 6 and not m.mounted
+            assert m.process.wait(5) == 0
+        return
+    with dirty(m, server):
+        start = time.monotonic()
+        assert fusenfs("umount", "--force", m.path) == Result(0, "")
+        assert time.monotonic() - start < 6 and not m.mounted
+        assert m.process.wait(5) == 0
+        assert "given up [write-lost]" in m.log()
+
+
+def test_umount_without_answer(mount):
+    """The daemon is stopped: root's umount works."""
+    m = mount(nconnect=1)
+    m.process.send_signal(signal.SIGSTOP)
+    try:
+        start = time.monotonic()
+        assert fusenfs("umount", "--lazy", m.path).status == 0 and not m.mounted
+        assert time.monotonic() - start < 10
+    finally:
+        m.process.send_signal(signal.SIGCONT)
+
+
+def test_umount_dead(mount):
+    m = mount(nconnect=1)
+    m.kill()
+    assert fusenfs("umount", m.path) == Result(0, "") and not m.mounted
+
+
+def test_umount_of_others(mount, tmp_path):
+    """Another user's, and what is no mount of fusenfs."""
+    m = mount(nconnect=1)
+    result = fusenfs("umount", m.path, uid=USER)
+    assert result.status == 1 and f"cannot unmount {m.path}: only root may control {m.path} [ctl-denied]" in result.output
+    assert m.mounted
+    result = fusenfs("umount", tmp_path)
+    assert result.status == 32 and f"cannot unmount {tmp_path}: {tmp_path} is no mount point [no-daemon]" in result.output
