@@ -209,6 +209,12 @@ static int run(const struct options *options)
 	case COMMAND_HELP_OPTIONS:
 		options_print_table(stdout);
 		return EXIT_OK;
+	case COMMAND_HELP_ERRORS:
+		if (options->help_id == MSG_NONE)
+			message_print_catalogue(stdout);
+		else
+			message_print_help(options->help_id, stdout);
+		return EXIT_OK;
 	case COMMAND_VERSION:
 		return print_version();
 	case COMMAND_FSTAB:

@@ -150,6 +150,12 @@ enum message_id message_id_find(const char *name);
 enum severity message_severity(enum message_id id);
 enum exit_code message_exit_code(const struct message *message);
 
+/* message_help - the long text: what it means and what to do; lines without the last '\n'. message_print_help - of one id,
+ * with its severity and exit status. message_print_catalogue - all, a line each. */
+const char *message_help(enum message_id id);
+void message_print_help(enum message_id id, FILE *stream);
+void message_print_catalogue(FILE *stream);
+
 /* message_set - begin a message: its id and reason; everything else is emptied. Returns it. */
 struct message *message_set(struct message *message, enum message_id id, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

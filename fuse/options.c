@@ -311,6 +311,24 @@ static bool is_command(const char *word)
 	return strcmp(word, "help") == 0 || strcmp(word, "fstab") == 0 || is_later_command(word);
 }
 
+/* "help ID", "help errors", "help errors ID". */
+static int help_on_message(struct parser *parser)
+{
+	struct options *options = &parser->draft.options;
+	bool errors = !strcmp(parser->words[1], "errors");
+	const char *id = errors && parser->n_words == 3 ? parser->words[2] : parser->words[1];
+
+	options->command = COMMAND_HELP_ERRORS;
+	if (parser->n_words == 2 && errors)
+		return 0;
+	options->help_id = message_id_find(id);
+	if (options->help_id != MSG_NONE && parser->n_words == (errors ? 3 : 2))
+		return 0;
+	usage_error(parser, "no help on '%.*s'", WORD_SHOWN, parser->words[parser->n_words - 1]);
+	message_try(parser->error, "fusenfs help errors");
+	return -EINVAL;
+}
+
 /* "help", "help options": true, with *ret_error 0 or what is wrong with it. */
 static bool help_command(struct parser *parser, int *ret_error)
 {
@@ -324,8 +342,7 @@ static bool help_command(struct parser *parser, int *ret_error)
 	else if (parser->n_words == 2 && strcmp(parser->words[1], "options") == 0)
 		options->command = COMMAND_HELP_OPTIONS;
 	else
-		*ret_error = usage_error(parser, "no help on '%.*s' yet", WORD_SHOWN,
-					 parser->words[1]);
+		*ret_error = help_on_message(parser);
 	return true;
 }
 

@@ -2,7 +2,7 @@
 /* options - the command line, into one struct.
  *
  *	fusenfs [-f] [-d] [-q] [-s] [-o OPTION[,OPTION...]]... SOURCE MOUNTPOINT
- *	fusenfs -h | -V | help [options]
+ *	fusenfs -h | -V | help [options | [errors] ID | errors]
  *	fusenfs fstab [-o OPTION[,OPTION...]]... SOURCE MOUNTPOINT
  *	mount.fusenfs SOURCE MOUNTPOINT [-fnsv] [-N NAMESPACE] [-o OPTION[,OPTION...]] [-t TYPE]
  *
@@ -42,6 +42,7 @@ enum command {
 	COMMAND_MOUNT,
 	COMMAND_HELP,         /* options_print_help() */
 	COMMAND_HELP_OPTIONS, /* options_print_table() */
+	COMMAND_HELP_ERRORS,  /* message_print_catalogue(), or of options.help_id message_print_help() */
 	COMMAND_VERSION,
 	COMMAND_FSTAB,        /* options_print_fstab() */
 };
@@ -84,6 +85,7 @@ struct source {
 
 struct options {
 	enum command command;
+	enum message_id help_id; /* MSG_NONE: all */
 	struct source source;
 	char *mountpoint;        /* as typed */
 	bool foreground;         /* -f or debug */

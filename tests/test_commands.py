@@ -272,3 +272,25 @@ def test_umount_of_others(mount, tmp_path):
     assert m.mounted
     result = fusenfs("umount", tmp_path)
     assert result.status == 32 and f"cannot unmount {tmp_path}: {tmp_path} is no mount point [no-daemon]" in result.output
+
+
+# --- help
+
+
+def ids():
+    """Of the catalogue in the source."""
+    return re.findall(r'X\(MSG_\w+, "([\w-]+)"', (TOP / "fuse/message.h").read_text())
+
+
+def test_help_on_messages():
+    """Every id of the catalogue, in all three ways."""
+    listed = fusenfs("help", "errors")
+    assert listed.status == 0 and len(ids()) > 80
+    for name in ids():
+        assert f"\n  {name} " in listed.output
+    for words in (["help", "conn-refused"], ["help", "errors", "conn-refused"]):
+        result = fusenfs(*words)
+        assert result.status == 0 and result.output.startswith("conn-refused (error, exit status 32)\n\n"), result
+    for words in (["help", "no-such-id"], ["help", "errors", "no-such-id"], ["help", "errors", "usage", "x"],
+                  ["help", "usage", "x"]):
+        assert fusenfs(*words).status == 1

@@ -541,8 +541,24 @@ static void test_syslog(void)
 	rmdir(dir);
 }
 
+/* Every id has a text, with lines that fit a terminal, and a first one that is enough in a list. */
+static void test_help(void)
+{
+	for (unsigned int id = MSG_NONE + 1; id < MSG_COUNT; id++) {
+		const char *text = message_help((enum message_id)id);
+
+		if (!text || text[strlen(text) - 1] != '.')
+			fprintf(stderr, "no help on %s\n", message_id_name((enum message_id)id));
+		assert(text && *text && text[strlen(text) - 1] == '.');
+		for (; *text; text += strcspn(text, "\n") + (strchr(text, '\n') != NULL))
+			assert(strcspn(text, "\n") > 10 && strcspn(text, "\n") <= 105);
+	}
+	assert(!message_help(MSG_NONE));
+}
+
 int main(void)
 {
+	test_help();
 	test_layout();
 	test_catalogue();
 	test_hostile_text();
