@@ -294,3 +294,129 @@ def test_help_on_messages():
     for words in (["help", "no-such-id"], ["help", "errors", "no-such-id"], ["help", "errors", "usage", "x"],
                   ["help", "usage", "x"]):
         assert fusenfs(*words).status == 1
+
+
+# --- top
+
+
+def shown(m):
+    """The end of its path, which is what a narrow screen has room for."""
+    return re.escape(str(m.path)[-8:])
+
+
+class Terminal:
+    """A terminal of tmux, in which a shell runs the program and then says how it ended."""
+
+    def __init__(self, directory, *words, size=(150, 40)):
+        self.socket = directory / "tmux"
+        command = " ".join([program(), *map(str, words)])
+        self.tmux("-f", "/dev/null", "new-session", "-d", "-x", str(size[0]), "-y", str(size[1]),
+                  f"sh -c 'trap \"\" INT TERM; (trap - INT TERM; exec {command}); echo ended $?; stty -a; sleep 60'")
+
+    def tmux(self, *words):
+        return run_bounded(["tmux", "-S", self.socket, *words], 20, env={**os.environ, "TERM": "xterm", "LC_ALL": "C.UTF-8"}
+                           ).stdout
+
+    def text(self):
+        return self.tmux("capture-pane", "-p")
+
+    def pid(self):
+        """The program's: the shell's only child."""
+        shell = self.tmux("display-message", "-p", "#{pane_pid}").strip()
+        return int(Path(f"/proc/{shell}/task/{shell}/children").read_text())
+
+    def type(self, keys):
+        self.tmux("send-keys", keys)
+
+    def shows(self, regex, timeout=15):
+        """The screen, once it matches."""
+        try:
+            return wait_for(lambda: (lambda t: t if re.search(regex, t, re.MULTILINE) else None)(self.text()), timeout,
+                            regex)
+        except Exception:
+            print(self.text())
+            raise
+
+    def is_restored(self):
+        """The first screen, a cursor, echo, whole lines."""
+        text = self.shows("ended ")
+        flags = self.tmux("display-message", "-p", "#{alternate_on} #{cursor_flag}")
+        return flags == "0 1\n" and " icanon" in text and " echo " in text
+
+    def close(self):
+        with contextlib.suppress(subprocess.CalledProcessError):
+            self.tmux("kill-server")
+
+
+@pytest.fixture
+def terminal(tmp_path):
+    opened = []
+
+    def make(*words, **kwargs):
+        opened.append(Terminal(tmp_path, *words, **kwargs))
+        return opened[-1]
+    yield make
+    for one in opened:
+        one.close()
+
+
+def test_top(mount, load, terminal):
+    """Mounts, connections, who loads them; keys hide parts; q ends it and the terminal is as before."""
+    m = mount(nconnect=3)
+    pid = load(m)
+    screen = terminal("top", m.path, "0.3")
+    text = screen.shows(rf"^ *{pid} +root .*MB/s .* python3")
+    assert re.search(rf"^> +\S*{shown(m)} .* ok +3/3 +[\d.]+ MB/s ", text, re.MULTILINE)
+    assert re.search(r"^ ?0 +127\.0\.0\.1:\d+ +127\.0\.0\.1:2049 +up +[\d.]+ +[\d.]+ ", text, re.MULTILINE)
+    assert len(re.findall(r"127\.0\.0\.1:2049 +up ", text)) == 3 and "small calls" in text
+    screen.type("c")
+    assert "RETRANS/s" not in screen.shows(r"\A(?!(.|\n)*RETRANS/s)")
+    screen.type("p")
+    screen.shows(r"\A(?!(.|\n)*COMMAND)")
+    screen.type("c")
+    screen.shows("RETRANS/s")
+    screen.type("h")
+    screen.shows("the next mount")
+    screen.type("q")
+    screen.shows("ended 0")
+    assert screen.is_restored()
+
+
+@pytest.mark.parametrize("name, code", [("INT", 130), ("TERM", 143), ("HUP", 129)])
+def test_top_signals(mount, terminal, name, code):
+    m = mount(nconnect=1)
+    screen = terminal("top", m.path, "0.5")
+    screen.shows("fusenfs top")
+    if name == "INT":
+        screen.type("C-c")
+    else:
+        os.kill(screen.pid(), getattr(signal, f"SIG{name}"))
+    screen.shows(f"ended {code}")
+    assert screen.is_restored()
+
+
+def test_top_of_all(mount, terminal):
+    """o goes to the next; a dead one is a line; a mount that comes or goes is seen; small terminals cut it."""
+    first, dead = mount(nconnect=1), mount(nconnect=2)
+    dead.kill()
+    screen = terminal("top", size=(120, 30))
+    screen.shows(rf"{shown(dead)} .* no answer")
+    third = mount(nconnect=1)
+    text = screen.shows(rf"{shown(third)} .* ok ")
+    selected = re.search(r"^> +(\S+)", text, re.MULTILINE)[1]
+    screen.type("o")
+    other = re.search(r"^> +(\S+)", screen.shows(rf"^> +(?!{re.escape(selected)} )"), re.MULTILINE)[1]
+    assert other != selected
+    third.umount()
+    screen.shows(rf"\A(?!(.|\n)*{shown(third)} )")
+    assert max(map(len, screen.text().splitlines())) <= 120
+    screen.type("q")
+    screen.shows("ended 0")
+    assert first.mounted
+
+
+def test_top_needs_a_terminal(mount):
+    m = mount(nconnect=1)
+    result = fusenfs("top", m.path)
+    assert result.status == 1 and "top needs a terminal [usage]" in result.output
+    assert fusenfs("top", m.path, "0").status == 1 and fusenfs("top", "/nowhere").status == 32
