@@ -420,3 +420,16 @@ def test_top_needs_a_terminal(mount):
     result = fusenfs("top", m.path)
     assert result.status == 1 and "top needs a terminal [usage]" in result.output
     assert fusenfs("top", m.path, "0").status == 1 and fusenfs("top", "/nowhere").status == 32
+
+
+def test_commands_are_documented():
+    """Every command is in --help, in README and in the manual."""
+    table = (TOP / "fuse/command/command.c").read_text()
+    names = re.findall(r'^\t\{ "(\w+)", command_', table, re.MULTILINE)
+    assert len(names) >= 6
+    text = fusenfs("--help").output
+    readme, manual = ((TOP / name).read_text() for name in ("README.md", "packaging/fusenfs.8"))
+    for name in names:
+        assert re.search(rf"\b{name}\b", text) and f"| `{name} " in readme and f".B {name}\n" in manual, name
+        result = fusenfs(name, "--help")
+        assert result.status == 0 and result.output.startswith(f"Usage:  fusenfs {name} "), result
