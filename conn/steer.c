@@ -118,6 +118,8 @@ static void judge(struct pool *pool, const struct policy_path paths[], uint64_t 
 		if (leave(pool, conn, steer->old_port)) {
 			steer->moved = conn;
 			steer->going_back = true;
+		} else {
+			atomic_store(&conn->verdict, PATH_UNTRIED);
 		}
 		break;
 	case POLICY_SAME:

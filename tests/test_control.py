@@ -11,6 +11,7 @@ import socket
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -373,21 +374,31 @@ def n_fds(m):
     return len(os.listdir(f"/proc/{m.pid}/fd"))
 
 
-@pytest.mark.parametrize("line", [b"", b"\n", b"stat", b"status", b"x" * 100000, b"\0" * 5000, b"nonsense\n",
-                                  b"set\n", b"set " + b"timeo=5," * 1000 + b"\n", b"status \xff\xfe\n",
-                                  b"{\"command\":\"status\"}\n", b"set timeo=%n%s\n"],
-                         ids=range(12))
-def test_strange_lines(mount, line):
-    """An error, or the end; others are served meanwhile."""
-    m = mount(nconnect=1)
-    m.expect_log("options of")
-    with connect(socket_of(m)) as client:
+HALF = [b"", b"stat", b"status", b"\0" * 5000]
+WHOLE = [b"\n", b"x" * 100000, b"nonsense\n", b"set\n", b"set " + b"timeo=5," * 1000 + b"\n", b"status \xff\xfe\n",
+         b"{\"command\":\"status\"}\n", b"set timeo=%n%s\n", b"set \xff=1\n"]
+
+
+def talk(path, line):
+    """What it answers to such bytes, if anything."""
+    with connect(path) as client:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             client.sendall(line)
-        assert fusenfs("health", m.path).status == 0
-        with contextlib.suppress(ConnectionResetError):
-            answer = read_all(client)  # at the latest when it is dropped
-            assert not answer or json.loads(answer)["schema"] == 1
+            return read_all(client)
+    return b""
+
+
+def test_strange_lines(mount):
+    """An error, or the end, and never anything else; others are served meanwhile."""
+    m = mount(nconnect=1)
+    with ThreadPoolExecutor(len(HALF)) as pool:
+        answers = pool.map(lambda line: talk(socket_of(m), line), HALF)
+        assert quick("health", m.path).status == 0
+        assert list(answers) == [b""] * len(HALF)  # dropped
+    for line in WHOLE:
+        answer = talk(socket_of(m), line)
+        assert not answer or json.loads(answer)["schema"] == 1, line
+    assert fusenfs("health", m.path).status == 0
 
 
 def test_crowd(mount):

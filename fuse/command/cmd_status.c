@@ -274,9 +274,11 @@ static void print_details(const struct view *view)
 	const json_t *answer = view->later;
 	char unsaved[TEXT_SIZE], heard[TEXT_SIZE], memory[TEXT_SIZE];
 
-	printf("\nserver    %s, %s, %.0f address%s, heard %s ago\n", client_text(answer, "server.host"),
-	       client_text(answer, "server.state"), client_number(answer, "server.addresses"),
-	       client_number(answer, "server.addresses") == 1 ? "" : "es",
+	printf("\nserver    %s, %s, NFS version %.0f, %.0f address%s, from ports %s 1024, heard %s ago\n",
+	       client_text(answer, "server.host"),
+	       client_text(answer, "server.state"), client_number(answer, "server.nfs_version"),
+	       client_number(answer, "server.addresses"), client_number(answer, "server.addresses") == 1 ? "" : "es",
+	       client_is(answer, "server.reserved_ports") ? "below" : "from",
 	       text_age(client_number(answer, "server.heard_seconds"), heard));
 	printf("daemon    version %s, pid %.0f, %s, %.1f s of CPU, log level %s\n", client_text(answer, "version"),
 	       client_number(answer, "pid"), text_bytes(client_number(answer, "process.resident_bytes"), memory),

@@ -106,11 +106,26 @@ static void add_state(struct report *report, json_t *json)
 	json_object_set_new(json, "uptime_seconds", json_real(since(report, report->started_ns)));
 }
 
+/* Some servers want that. */
+static bool has_reserved_ports(const struct pool_snapshot *snapshot)
+{
+	for (unsigned int i = 0; i < snapshot->n_conns; i++) {
+		const struct sockaddr_storage *sa = &snapshot->conns[i].info.local;
+		uint16_t port = sa->ss_family == AF_INET6 ? ((const struct sockaddr_in6 *)sa)->sin6_port :
+							    ((const struct sockaddr_in *)sa)->sin_port;
+
+		if (sa->ss_family == AF_UNSPEC || ntohs(port) >= 1024)
+			return false;
+	}
+	return snapshot->n_conns > 0;
+}
+
 static json_t *server(struct report *report)
 {
 	const struct pool_snapshot *snapshot = &report->snapshot;
 
-	return json_pack("{s:o, s:s, s:f, s:f, s:I}", "host", report_string(report->fs->options->source.host), "state",
+	return json_pack("{s:o, s:i, s:b, s:s, s:f, s:f, s:I}", "host", report_string(report->fs->options->source.host), "nfs_version", 3,
+			 "reserved_ports", (int)has_reserved_ports(snapshot), "state",
 			 server_word(report), "silent_seconds", since(report, snapshot->silent_since_ns),
 			 "heard_seconds", since(report, snapshot->last_rx_ns), "addresses",
 			 (json_int_t)pool_n_addresses(report->fs->pool));
