@@ -33,7 +33,8 @@ static bool has_answered_since(const json_t *answer, int64_t asked_ns)
 {
 	double ago_ns = (double)(clock_ns() - asked_ns);
 
-	return client_value(answer, "server.heard_seconds") && client_number(answer, "server.heard_seconds") * 1e9 < ago_ns;
+	return client_value(answer, "server.heard_seconds") &&
+	       client_number(answer, "server.heard_seconds") * 1e9 < ago_ns;
 }
 
 static json_t *ask_server(const struct target *target, const char *ctl, struct message *error, bool *ret_ready)

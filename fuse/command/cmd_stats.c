@@ -119,7 +119,8 @@ static void print_mountstats(const json_t *answer)
 	fputs("\tevents:\t", stdout);
 	for (i = 0; i < 27; i++)
 		fputs(i < 26 ? "0 " : "0\n", stdout);
-	printf("\tbytes:\t%.0f %.0f 0 0 %.0f %.0f %.0f %.0f\n", read, written, read, written, read / 4096, written / 4096);
+	printf("\tbytes:\t%.0f %.0f 0 0 %.0f %.0f %.0f %.0f\n", read, written, read, written,
+	       read / 4096, written / 4096);
 	puts("\tRPC iostats version: 1.1  p/v: 100003/3 (nfs)");
 	json_array_foreach(json_object_get(answer, "connections"), i, conn)
 		printf("\txprt:\ttcp 0 1 %.0f 0 0 %.0f %.0f 0 0 0 0 0 0\n", client_number(conn, "reconnects") + 1,

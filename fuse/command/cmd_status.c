@@ -264,7 +264,8 @@ static void print_waiting(const struct view *view)
 	printf("; calls without a connection: %.0f\n", client_number(view->later, "requests.queued_calls"));
 	printf("          so far: outcome unknown %.0f, sent again after a loss %.0f, repeated without an answer %.0f,"
 	       " bad replies %.0f\n",
-	       client_number(view->later, "requests.ambiguous_total"), client_number(view->later, "requests.resent_total"),
+	       client_number(view->later, "requests.ambiguous_total"),
+	       client_number(view->later, "requests.resent_total"),
 	       client_number(view->later, "requests.repeated_total"),
 	       client_number(view->later, "requests.bad_replies_total"));
 }

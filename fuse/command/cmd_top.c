@@ -256,8 +256,8 @@ static void connection_row(struct table *table, const struct mount_view *view, u
 
 static void draw_connections(const struct mount_view *view, FILE *stream)
 {
-	static const char *const heads[] = { "CONN", "LOCAL", "REMOTE", "STATE", "RX MB/s", "TX MB/s", "CALLS/s", "INFLIGHT",
-					     "RTT", "RETRANS/s", "RECONNECTS", "" };
+	static const char *const heads[] = { "CONN", "LOCAL", "REMOTE", "STATE", "RX MB/s", "TX MB/s", "CALLS/s",
+					     "INFLIGHT", "RTT", "RETRANS/s", "RECONNECTS", "" };
 	const json_t *conns = json_object_get(view->later, "connections"), *conn;
 	struct table table;
 	size_t i;
@@ -342,7 +342,8 @@ static void draw(const struct top *top)
 
 	if (!stream)
 		return;
-	fprintf(stream, SCREEN_REVERSE "fusenfs top  %u mount%s, every %g s   o next  c connections  p processes  h help  q end\n",
+	fprintf(stream,
+		SCREEN_REVERSE "fusenfs top  %u mount%s, every %g s   o next  c connections  p processes  h help  q end\n",
 		top->n_mounts, top->n_mounts == 1 ? "" : "s", (double)top->interval_ns / 1e9);
 	if (top->help) {
 		fputc('\n', stream);

@@ -124,7 +124,8 @@ static json_t *server(struct report *report)
 {
 	const struct pool_snapshot *snapshot = &report->snapshot;
 
-	return json_pack("{s:o, s:i, s:b, s:s, s:f, s:f, s:I}", "host", report_string(report->fs->options->source.host), "nfs_version", 3,
+	return json_pack("{s:o, s:i, s:b, s:s, s:f, s:f, s:I}", "host",
+			 report_string(report->fs->options->source.host), "nfs_version", 3,
 			 "reserved_ports", (int)has_reserved_ports(snapshot), "state",
 			 server_word(report), "silent_seconds", since(report, snapshot->silent_since_ns),
 			 "heard_seconds", since(report, snapshot->last_rx_ns), "addresses",

@@ -10,8 +10,9 @@
 #include "report_parts.h"
 
 static const char *const procedures[] = { /* RFC 1813 section 3.3 */
-	"NULL",   "GETATTR", "SETATTR", "LOOKUP", "ACCESS", "READLINK", "READ",        "WRITE",  "CREATE",   "MKDIR",  "SYMLINK",
-	"MKNOD",  "REMOVE",  "RMDIR",   "RENAME", "LINK",   "READDIR",  "READDIRPLUS", "FSSTAT", "FSINFO", "PATHCONF", "COMMIT",
+	"NULL",   "GETATTR", "SETATTR", "LOOKUP", "ACCESS", "READLINK", "READ",        "WRITE",
+	"CREATE", "MKDIR",   "SYMLINK", "MKNOD",  "REMOVE", "RMDIR",    "RENAME",      "LINK",
+	"READDIR", "READDIRPLUS", "FSSTAT", "FSINFO", "PATHCONF", "COMMIT",
 };
 
 /* The end of a bucket, but not more than the most that was seen. */
