@@ -5,7 +5,7 @@
 #include <linux/fuse.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
+#include <sys/mman.h>
 
 #include "../conn/conn.h"
 #include "../conn/mutex.h"
@@ -52,6 +52,14 @@ const char *stats_op_name(unsigned int opcode)
 	return opcode < STATS_OPS ? names[opcode] : NULL;
 }
 
+/* Pages of zeros: most operations never happen, and what was never written to takes no memory. */
+static struct part *part_new(void)
+{
+	void *memory = mmap(NULL, sizeof(struct part), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
 struct stats *stats_new(struct pool *pool)
 {
 	struct stats *stats = calloc(1, sizeof(*stats));
@@ -61,12 +69,11 @@ struct stats *stats_new(struct pool *pool)
 	stats->pool = pool;
 	mutex_init(&stats->lock);
 	for (unsigned int i = 0; i < pool_n_loops(pool) + 1; i++) {
-		stats->parts[i] = aligned_alloc(LINE, sizeof(*stats->parts[i]));
+		stats->parts[i] = part_new();
 		if (!stats->parts[i]) {
 			stats_free(stats);
 			return NULL;
 		}
-		memset(stats->parts[i], 0, sizeof(*stats->parts[i]));
 		stats->n_parts++;
 	}
 	return stats;
@@ -77,7 +84,7 @@ void stats_free(struct stats *stats)
 	if (!stats)
 		return;
 	for (unsigned int i = 0; i < stats->n_parts; i++)
-		free(stats->parts[i]);
+		munmap(stats->parts[i], sizeof(*stats->parts[i]));
 	mutex_deinit(&stats->lock);
 	free(stats);
 }
