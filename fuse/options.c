@@ -70,8 +70,6 @@ static int add_list(struct parser *parser, const char *list)
 		return -ENOMEM;
 	}
 	free(options->given);
-	free(options->ctl);
-	options->ctl = NULL;
 	options->given = given;
 	return option_parse_list(parser, list);
 }
@@ -466,6 +464,8 @@ void options_deinit(struct options *options)
 	free(options->srcports_text);
 	free(options->mount_ns);
 	free(options->given);
+	free(options->ctl);
+	options->ctl = NULL;
 	options->locals_text = options->srcports_text = NULL;
 	options->mount_ns = options->given = options->addrs_text = options->mountpoint = options->fsname = options->subtype = NULL;
 }

@@ -1083,7 +1083,7 @@ static const struct {
 	{ "rdirplus", "" },
 	{ "lock,local_lock=flock", "lock,local_lock=flock" },
 	{ "nolock", "nolock" },
-	{ "uid=0,gid=7,perm=server,noresvport,log=debug", "noresvport,uid=0,gid=7,perm=server,log=debug" },
+	{ "uid=0,gid=7,perm=server,noresvport,log=debug,ctl=/x", "noresvport,uid=0,gid=7,perm=server,ctl=/x,log=debug" },
 	{ "rsize=4096,stripe=rr,redial=off", "redial=off,stripe=rr,rsize=4K" },
 	{ "x-systemd.automount,_netdev,nonempty,remount,fsc", "" },
 	{ "bg,retry=5,intr,allow_other", "bg,retry=5,intr,allow_other" },
