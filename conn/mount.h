@@ -16,8 +16,13 @@
 
 enum mount_transport { MOUNT_DISCOVER, MOUNT_TCP, MOUNT_UDP };
 
+struct mount_proof;
+
 struct mount_query {
 	const char *host;       /* name, IPv4 or IPv6 literal (no brackets; %scope allowed) */
+	const char *address;    /* a literal: where host is, which is not resolved then; NULL */
+	const char *mount_host; /* where mountd is, a name or literal; NULL: at the NFS address */
+	int mount_family;       /* of mountd's address, if host may have another for NFS; AF_UNSPEC */
 	const char *path;       /* export path, starts with '/' */
 	int family;             /* AF_UNSPEC, AF_INET or AF_INET6 */
 	uint16_t nfs_port;      /* 0: ask the portmapper, 2049 if that fails */
@@ -32,7 +37,21 @@ struct mount_query {
 	int64_t stage_ns;       /* limit of each network stage; 0: 5 s */
 	int64_t deadline_ns;    /* limit of all (CLOCK_MONOTONIC); 0: none */
 	int cancel_fd;          /* readable: give up within a tenth of a second; 0: none */
+	const struct mount_proof *proof; /* instead of mountd; NULL: mountd is asked */
 };
+
+/* Is the NFS service at an address the one that we know? Where mountd is elsewhere, what it answers proves
+ * nothing about an NFS address. conn/ knows no NFS procedure, so the owner brings a call, encoded
+ * (call_begin(), call_end()), of at most MOUNT_PROOF_MAX bytes, and judges the results. */
+enum { MOUNT_PROOF_MAX = 1024 };
+enum mount_verdict { MOUNT_IS_IT, MOUNT_IS_ANOTHER, MOUNT_CANNOT_TELL };
+struct mount_proof {
+	struct call *call;
+	enum mount_verdict (*judge)(const struct mount_proof *proof, const uint8_t *results, uint32_t len);
+};
+
+/* mount_is_elsewhere - mountd may be at another address than NFS. */
+bool mount_is_elsewhere(const struct mount_query *query);
 
 /* In the order in which they run. All addresses are tried at once, each a little after the one
  * before it: one that swallows packets does not delay one that answers. */
@@ -41,7 +60,7 @@ enum mount_stage {
 	MOUNT_STAGE_CONNECT, /* TCP to the NFS port, which the portmapper is asked for if need be */
 	MOUNT_STAGE_NULL,    /* NFS version 3 NULL; the first address that answers is the server */
 	MOUNT_STAGE_RPCBIND, /* port of mountd; left out with mount_port */
-	MOUNT_STAGE_MOUNTD,  /* MNT */
+	MOUNT_STAGE_MOUNTD,  /* MNT, or the proof */
 	MOUNT_STAGE_DONE,
 };
 
@@ -70,6 +89,7 @@ enum mount_failure {
 	MOUNT_NOT_DIRECTORY,       /* NOTDIR */
 	MOUNT_MOUNTD_ERROR,        /* another mountstat3, in mountstat */
 	MOUNT_AUTH_FLAVOR,         /* AUTH_SYS not among flavors[] */
+	MOUNT_OTHER_SERVER,        /* MOUNT_IS_ANOTHER */
 	MOUNT_DEADLINE,            /* deadline_ns passed */
 	MOUNT_CANCELLED,           /* by cancel_fd */
 	MOUNT_NO_MEMORY,
@@ -93,6 +113,8 @@ struct mount_result {
 						 * that answered first, or that the failure is
 						 * about, is addrs[0] */
 	unsigned int n_addrs;
+	struct pool_addr mountd;     /* who was asked for the handle, or would not answer; len 0: nobody */
+	bool about_mountd;           /* RESOLVE failed for mount_host */
 	uint16_t nfs_port, mount_port, mount_source_port;
 	enum mount_transport mount_transport; /* TCP or UDP: how mountd answered, or did not */
 	bool rpcbind_answered;

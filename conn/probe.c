@@ -69,7 +69,7 @@ enum mount_failure probe_timed_out(const struct probe *probe, enum mount_failure
 	return clock_ns() >= probe->deadline_ns ? MOUNT_DEADLINE : failure;
 }
 
-void probe_addr_to_front(struct mount_result *result, unsigned int i)
+static void addr_to_front(struct mount_result *result, unsigned int i)
 {
 	struct pool_addr addr = result->addrs[i];
 
@@ -77,11 +77,11 @@ void probe_addr_to_front(struct mount_result *result, unsigned int i)
 	result->addrs[0] = addr;
 }
 
-static void addr_to_front_by_host(struct mount_result *result, const struct pool_addr *addr)
+void probe_addr_to_front_by_host(struct mount_result *result, const struct pool_addr *addr)
 {
 	for (unsigned int i = 0; i < result->n_addrs; i++)
 		if (sockaddr_same_host(&result->addrs[i].sa, &addr->sa)) {
-			probe_addr_to_front(result, i);
+			addr_to_front(result, i);
 			return;
 		}
 }
@@ -98,7 +98,7 @@ void probe_note_attempt(struct mount_result *result, const struct attempt *attem
 	result->error = attempt->status < 0 ? -attempt->status : 0;
 	result->vers_low = attempt->reply.vers_low;
 	result->vers_high = attempt->reply.vers_high;
-	addr_to_front_by_host(result, &attempt->addr);
+	probe_addr_to_front_by_host(result, &attempt->addr);
 }
 
 void probe_race_begin(const struct mount_query *query, struct race *race, int64_t until_ns)
@@ -110,25 +110,33 @@ void probe_race_begin(const struct mount_query *query, struct race *race, int64_
 
 /* ---- resolve ----------------------------------------------------------------------------- */
 
-static enum mount_failure probe_resolve(struct probe *probe)
+enum mount_failure probe_resolve_host(struct probe *probe, const char *host, int family, uint16_t port,
+				      struct pool_addr addrs[], unsigned int *ret_n)
 {
-	const struct mount_query *query = probe->query;
-	struct mount_result *result = probe->result;
-	int error;
+	int error = mount_resolve(host, family, port, probe->until_ns, probe->query->cancel_fd, addrs, ret_n);
 
-	probe_enter(probe, MOUNT_STAGE_RESOLVE);
-	error = mount_resolve(query->host, query->family, query->nfs_port, probe->until_ns,
-			      query->cancel_fd, result->addrs, &result->n_addrs);
 	if (error == -ECANCELED)
 		return MOUNT_CANCELLED;
 	if (error == -ETIMEDOUT)
 		return probe_timed_out(probe, MOUNT_DNS_TIMEOUT);
 	if (error == EAI_MEMORY)
 		return MOUNT_NO_MEMORY;
-	result->gai_error = error;
+	probe->result->gai_error = error;
+	return error ? MOUNT_DNS_FAILED : MOUNT_OK;
+}
+
+static enum mount_failure probe_resolve(struct probe *probe)
+{
+	const struct mount_query *query = probe->query;
+	struct mount_result *result = probe->result;
+	enum mount_failure failure;
+
+	probe_enter(probe, MOUNT_STAGE_RESOLVE);
+	failure = probe_resolve_host(probe, query->address ?: query->host, query->family, query->nfs_port,
+				     result->addrs, &result->n_addrs);
 	result->nfs_port = query->nfs_port;
 	probe->n_candidates = result->n_addrs;
-	return error ? MOUNT_DNS_FAILED : MOUNT_OK;
+	return failure;
 }
 
 /* ---- the portmapper ---------------------------------------------------------------------- */
@@ -152,12 +160,11 @@ static struct rpcbind_query port_question(const struct mount_query *query, const
 	};
 }
 
-int probe_ask_port(struct probe *probe, uint32_t prog, int protocol, int64_t until_ns,
-		    uint16_t *ret_port, unsigned int *ret_index)
+int probe_ask_port(struct probe *probe, const struct pool_addr *addrs, unsigned int n_addrs, uint32_t prog,
+		   int protocol, int64_t until_ns, uint16_t *ret_port, unsigned int *ret_index)
 {
-	struct rpcbind_query ask = port_question(probe->query, probe->result->addrs,
-						 probe->n_candidates, prog, 3 /* NFS and MOUNT */,
-						 protocol, until_ns);
+	struct rpcbind_query ask = port_question(probe->query, addrs, n_addrs, prog,
+						 3 /* NFS and MOUNT */, protocol, until_ns);
 	int error = rpcbind_query_run(&ask, ret_port, ret_index);
 
 	if (!error)
@@ -183,7 +190,8 @@ static uint16_t find_nfs_port(struct probe *probe)
 	unsigned int index;
 	uint16_t port = 0;
 
-	if (probe_ask_port(probe, NFS_PROGRAM, IPPROTO_TCP, until, &port, &index))
+	if (probe_ask_port(probe, probe->result->addrs, probe->n_candidates, NFS_PROGRAM, IPPROTO_TCP, until,
+			   &port, &index))
 		return NFS_PORT;
 	return port ? port : NFS_PORT;
 }
@@ -302,10 +310,58 @@ static enum mount_failure probe_nfs(struct probe *probe)
 	if (race.first_connected_ns)
 		probe_enter_at(probe, MOUNT_STAGE_NULL, race.first_connected_ns);
 	if (attempt)
-		addr_to_front_by_host(probe->result, &attempt->addr);
+		probe_addr_to_front_by_host(probe->result, &attempt->addr);
 	else
 		failure = nfs_race_failed(probe, &race);
 	probe->n_candidates = 1;
+	race_deinit(&race);
+	return failure;
+}
+
+/* ---- the proof --------------------------------------------------------------------------- */
+
+static void proof_encode(struct rpc_request *request, const struct call *call)
+{
+	call_init(&request->call);
+	request->args_len = 0;
+	memcpy(request->bytes, call->head, call->head_len);
+	request->call.head = request->bytes;
+	request->call.head_size = sizeof(request->bytes);
+	request->call.head_len = call->head_len;
+	request->call.xid = call->xid;
+	request_end(request);
+}
+
+static enum mount_failure judge(struct probe *probe, const struct attempt *answer)
+{
+	const struct mount_proof *proof = probe->query->proof;
+
+	switch (proof->judge(proof, answer->results, answer->results_len)) {
+	case MOUNT_IS_IT:
+		return MOUNT_OK;
+	case MOUNT_IS_ANOTHER:
+		return MOUNT_OTHER_SERVER;
+	case MOUNT_CANNOT_TELL:
+		break;
+	}
+	return MOUNT_NFS_TIMEOUT;
+}
+
+static enum mount_failure probe_prove(struct probe *probe)
+{
+	enum mount_failure failure;
+	struct rpc_request request;
+	const struct attempt *answer;
+	struct race race;
+
+	probe_enter(probe, MOUNT_STAGE_MOUNTD);
+	proof_encode(&request, probe->query->proof->call);
+	probe_race_begin(probe->query, &race, probe->until_ns);
+	race.cancel_fd = probe->query->cancel_fd;
+	race.resvport = probe->query->resvport;
+	race_add(&race, &probe->result->addrs[0], false, &request, clock_ns());
+	answer = race_run(&race);
+	failure = answer ? judge(probe, answer) : nfs_race_failed(probe, &race);
 	race_deinit(&race);
 	return failure;
 }
@@ -330,6 +386,17 @@ static int probe_finish(struct probe *probe, enum mount_failure failure)
 	return 0;
 }
 
+static enum mount_failure probe_mount(struct probe *probe)
+{
+	enum mount_failure failure = probe_rpcbind(probe);
+
+	if (!failure)
+		failure = probe_mnt(probe);
+	if (failure == MOUNT_ACCESS_DENIED || failure == MOUNT_EXPORT_NOT_FOUND)
+		failure = probe_explain_refusal(probe, failure);
+	return failure;
+}
+
 int mount_query_run(const struct mount_query *query, struct mount_result *ret_result)
 {
 	enum mount_failure failure;
@@ -337,14 +404,12 @@ int mount_query_run(const struct mount_query *query, struct mount_result *ret_re
 
 	probe_init(&probe, query, ret_result);
 	failure = probe_resolve(&probe);
+	if (!failure && !query->proof)
+		failure = probe_mountd_find(&probe);
 	if (!failure)
 		failure = probe_nfs(&probe);
 	if (!failure)
-		failure = probe_rpcbind(&probe);
-	if (!failure)
-		failure = probe_mnt(&probe);
-	if (failure == MOUNT_ACCESS_DENIED || failure == MOUNT_EXPORT_NOT_FOUND)
-		failure = probe_explain_refusal(&probe, failure);
+		failure = query->proof ? probe_prove(&probe) : probe_mount(&probe);
 	return probe_finish(&probe, failure);
 }
 
@@ -356,6 +421,8 @@ int mount_exports(const struct mount_query *query, struct mount_result *ret_resu
 
 	probe_init(&probe, query, ret_result);
 	failure = probe_resolve(&probe);
+	if (!failure)
+		failure = probe_mountd_find(&probe);
 	if (!failure)
 		failure = probe_rpcbind(&probe);
 	if (!failure) {

@@ -16,6 +16,45 @@
 #define REFUSAL_LIST_NS (2 * NS_PER_S)  /* for the export list that explains a refusal */
 #define UMNT_NS (1 * NS_PER_S)
 
+/* ---- where it is ------------------------------------------------------------------------- */
+
+bool mount_is_elsewhere(const struct mount_query *query)
+{
+	return query->mount_host || (query->mount_family != AF_UNSPEC && query->mount_family != query->family);
+}
+
+enum mount_failure probe_mountd_find(struct probe *probe)
+{
+	const struct mount_query *query = probe->query;
+	const char *host = query->mount_host ?: query->address ?: query->host;
+	enum mount_failure failure;
+
+	if (!mount_is_elsewhere(query))
+		return MOUNT_OK;
+	failure = probe_resolve_host(probe, host, query->mount_family, 0, probe->mountds, &probe->n_mountds);
+	probe->result->about_mountd = failure != MOUNT_OK;
+	return failure;
+}
+
+/* Unless that is elsewhere: where NFS has answered, or else wherever the server may be. */
+static void fill_mountds(struct probe *probe)
+{
+	if (mount_is_elsewhere(probe->query))
+		return;
+	memcpy(probe->mountds, probe->result->addrs, sizeof(probe->mountds));
+	probe->n_mountds = probe->n_candidates;
+}
+
+static void it_is_this(struct probe *probe, unsigned int i)
+{
+	struct pool_addr addr = probe->mountds[i];
+
+	probe->mountds[0] = addr;
+	probe->n_mountds = 1;
+	probe_addr_to_front_by_host(probe->result, &addr);
+	probe->n_candidates = 1;
+}
+
 /* ---- ports ------------------------------------------------------------------------------- */
 
 static bool may_use(const struct probe *probe, enum mount_transport transport)
@@ -30,13 +69,12 @@ static int find_mount_port(struct probe *probe, enum mount_transport transport, 
 {
 	int protocol = transport == MOUNT_UDP ? IPPROTO_UDP : IPPROTO_TCP;
 	unsigned int index = 0;
-	int error = probe_ask_port(probe, MOUNT_PROGRAM, protocol, until_ns, ret_port, &index);
+	int error = probe_ask_port(probe, probe->mountds, probe->n_mountds, MOUNT_PROGRAM, protocol, until_ns,
+				   ret_port, &index);
 
-	if (error)
-		return error;
-	probe_addr_to_front(probe->result, index);
-	probe->n_candidates = 1;
-	return 0;
+	if (!error)
+		it_is_this(probe, index);
+	return error;
 }
 
 /* 0 or the error of the last question. Silence after the first leaves time for the second, which
@@ -60,12 +98,14 @@ enum mount_failure probe_rpcbind(struct probe *probe)
 	uint16_t port = probe->query->mount_port;
 	int error;
 
+	fill_mountds(probe);
 	if (port) {
 		probe->udp_port = may_use(probe, MOUNT_UDP) ? port : 0;
 		probe->tcp_port = may_use(probe, MOUNT_TCP) ? port : 0;
 		return MOUNT_OK;
 	}
 	probe_enter(probe, MOUNT_STAGE_RPCBIND);
+	probe->result->mountd = probe->mountds[0];
 	error = find_mount_ports(probe);
 	if (probe->udp_port || probe->tcp_port)
 		return MOUNT_OK;
@@ -110,8 +150,8 @@ static void mountd_race_add(struct probe *probe, struct race *race, enum mount_t
 	bool udp = transport == MOUNT_UDP;
 	uint16_t port = udp ? probe->udp_port : probe->tcp_port;
 
-	for (unsigned int i = 0; i < probe->n_candidates && port; i++) {
-		struct pool_addr addr = probe->result->addrs[i];
+	for (unsigned int i = 0; i < probe->n_mountds && port; i++) {
+		struct pool_addr addr = probe->mountds[i];
 
 		sockaddr_set_port(&addr.sa, port);
 		race_add(race, &addr, udp, request, start_ns + i * NEXT_ADDR_NS);
@@ -121,6 +161,7 @@ static void mountd_race_add(struct probe *probe, struct race *race, enum mount_t
 static void note_mountd(struct mount_result *result, const struct attempt *attempt)
 {
 	probe_note_attempt(result, attempt);
+	result->mountd = attempt->addr;
 	result->mount_port = sockaddr_port(&attempt->addr.sa);
 	result->mount_source_port = attempt->source_port;
 	result->mount_transport = attempt->udp ? MOUNT_UDP : MOUNT_TCP;
@@ -142,6 +183,8 @@ static enum mount_failure mountd_call(struct probe *probe, struct race *race,
 	winner = race_run(race);
 	if (winner) {
 		note_mountd(probe->result, winner);
+		probe->mountds[0] = winner->addr;
+		probe->n_mountds = 1;
 		*ret_winner = winner;
 		return MOUNT_OK;
 	}
@@ -270,11 +313,11 @@ enum mount_failure probe_explain_refusal(struct probe *probe, enum mount_failure
 
 void mount_umnt(const struct mount_query *query, const struct mount_result *result)
 {
-	struct pool_addr addr = result->addrs[0];
+	struct pool_addr addr = result->mountd;
 	struct rpc_request request;
 	struct race race;
 
-	if (!result->n_addrs || !result->mount_port || strlen(query->path) > MOUNT3_PATH_MAX)
+	if (!addr.len || !result->mount_port || strlen(query->path) > MOUNT3_PATH_MAX)
 		return;
 	mount3_umnt_encode(&request, query->mount_vers, query->path);
 	sockaddr_set_port(&addr.sa, result->mount_port);

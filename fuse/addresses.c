@@ -15,6 +15,7 @@
 #include "../conn/util.h"
 #include "addrlist.h"
 #include "log.h"
+#include "rootproof.h"
 
 static const int64_t RESOLVE_EVERY_NS = 5 * NS_PER_S;
 static const int64_t ASK_LIMIT_NS = 4 * NS_PER_S;
@@ -47,6 +48,7 @@ struct addresses {
 	struct mount_query query;  /* but for the host */
 	const char *name;          /* to be resolved again; NULL: a literal */
 	bool only_first;           /* dns=first */
+	bool by_root;              /* mountd is elsewhere: rootproof.h */
 	pthread_t thread;
 	int stop_fd, lost_fd;      /* eventfds */
 
@@ -250,20 +252,38 @@ static void is_ours(struct candidate *candidate, const struct mount_result *resu
 	candidate->pause_ns = SILENT_FIRST_NS;
 }
 
-static void ask(struct addresses *addresses, struct candidate *candidate)
+/* By MNT, or where that would say nothing about this address, by its root. */
+static void run_query(struct addresses *addresses, const struct candidate *candidate, const char *text,
+		      struct mount_result *ret_result)
 {
 	struct mount_query query = addresses->query;
+	struct rootproof proof;
+
+	query.host = text;
+	query.address = NULL;
+	query.family = candidate->addr.sa.ss_family;
+	query.deadline_ns = clock_ns() + ASK_LIMIT_NS;
+	query.stage_ns = min_i64(query.stage_ns, ASK_LIMIT_NS / 2);
+	if (addresses->by_root && !rootproof_init(&proof, addresses->fs))
+		query.proof = &proof.proof;
+	if (addresses->by_root && !query.proof)
+		*ret_result = (struct mount_result){ .failure = MOUNT_DEADLINE };
+	else
+		mount_query_run(&query, ret_result);
+}
+
+static void ask(struct addresses *addresses, struct candidate *candidate)
+{
 	struct mount_result result;
 	char text[ADDR_TEXT_MAX];
 
-	query.host = addr_text(&candidate->addr.sa, text);
-	query.family = AF_UNSPEC;
-	query.deadline_ns = clock_ns() + ASK_LIMIT_NS;
-	query.stage_ns = min_i64(query.stage_ns, ASK_LIMIT_NS / 2);
-	mount_query_run(&query, &result);
-	candidate->other_root = result.failure == MOUNT_OK && !has_our_root(addresses, &result);
+	run_query(addresses, candidate, addr_text(&candidate->addr.sa, text), &result);
+	candidate->other_root = result.failure == MOUNT_OTHER_SERVER ||
+				(result.failure == MOUNT_OK && !addresses->by_root &&
+				 !has_our_root(addresses, &result));
 	if (candidate->other_root)
-		is_another(addresses, candidate, text, "root handle differs");
+		is_another(addresses, candidate, text,
+			   addresses->by_root ? "our root is not there" : "root handle differs");
 	else if (result.failure == MOUNT_OK)
 		is_ours(candidate, &result);
 	else if (candidate->verdict != ADDRESS_OURS && has_refused(&result))
@@ -435,7 +455,7 @@ void addresses_free(struct addresses *addresses)
 int addresses_start(struct fs *fs, const struct find *find, struct addresses **ret_addresses)
 {
 	const struct options *options = find->options;
-	bool literal = is_literal(options->source.host);
+	bool literal = options->address[0] || is_literal(options->source.host);
 	struct addresses *addresses;
 	int error;
 
@@ -453,6 +473,7 @@ int addresses_start(struct fs *fs, const struct find *find, struct addresses **r
 	addresses->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	addresses->lost_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	options_mount_query(options, &addresses->query);
+	addresses->by_root = mount_is_elsewhere(&addresses->query);
 	addresses->query.cancel_fd = addresses->stop_fd;
 	add_all(addresses, find);
 	error = addresses->stop_fd < 0 || addresses->lost_fd < 0 ? -errno : start_thread(addresses);

@@ -3,7 +3,8 @@
  *
  * Candidates are what its name resolves to (dns=all: every A and AAAA record, dns=first: one) and addrs=. The
  * one that the mount was made by is proven. Every other one is asked by MNT (RFC 1813 5.2.1) for the same path,
- * and used once it has given the same root handle: only then is it the same server. One that gives another is
+ * and used once it has given the same root handle: only then is it the same server. Where mountd is elsewhere
+ * (mounthost=) MNT would say nothing, and it is asked for the root's attributes (rootproof.h). One that gives another is
  * logged (addr-mismatch) and left out, until it is asked again a minute later. One that does not answer is left
  * out and asked again every few seconds; while none answers, all that were proven stay.
  *
@@ -21,7 +22,7 @@
 struct addresses;
 
 /* addresses_start - after the mount was made by find->result. *ret_addresses is NULL if there never can be
- * another address: SOURCE has a literal one, and there is no addrs=. 0 or -errno. */
+ * another address: SOURCE or addr= has a literal one, and there is no addrs=. 0 or -errno. */
 int addresses_start(struct fs *fs, const struct find *find, struct addresses **ret_addresses);
 /* addresses_lost - a connection to it was lost or could not be made. Any thread; does not wait. Takes NULL. */
 void addresses_lost(struct addresses *addresses, const struct sockaddr_storage *remote);

@@ -16,13 +16,16 @@ enum { TRANSFER_DEFAULT = 64 * 1024, WRITE_MIN = 128 * 1024, WRITE_MAX = 1 << 20
 
 /* ---- a call and its answer --------------------------------------------------------------- */
 
+struct cred export_cred(const struct options *options)
+{
+	return (struct cred){ .none = options->sec == SEC_NONE,
+			      .uid = options->fixed_uid ? options->uid : geteuid(),
+			      .gid = options->fixed_gid ? options->gid : getegid() };
+}
+
 int export_probe_init(struct export_probe *probe, const struct fs *fs, int cancel_fd)
 {
-	const struct options *options = fs->options;
-
-	probe->cred = (struct cred){ .none = options->sec == SEC_NONE,
-				     .uid = options->fixed_uid ? options->uid : geteuid(),
-				     .gid = options->fixed_gid ? options->gid : getegid() };
+	probe->cred = export_cred(fs->options);
 	probe->cancel_fd = cancel_fd;
 	probe->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	return probe->done_fd < 0 ? -errno : 0;

@@ -21,6 +21,8 @@ struct export_probe {
 	_Atomic(bool) done;
 };
 
+/* export_cred - of the mounting process, as the options want it. */
+struct cred export_cred(const struct options *options);
 /* export_probe_init - 0 or -errno; export_probe_deinit() in both cases, when the pool is closed. */
 int export_probe_init(struct export_probe *probe, const struct fs *fs, int cancel_fd);
 void export_probe_deinit(struct export_probe *probe);

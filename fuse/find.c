@@ -88,6 +88,7 @@ bool find_is_worth_retrying(const struct find *find)
 	case MOUNT_NOT_DIRECTORY:
 	case MOUNT_MOUNTD_ERROR:
 	case MOUNT_AUTH_FLAVOR:
+	case MOUNT_OTHER_SERVER:
 	case MOUNT_CANCELLED:
 	case MOUNT_NO_MEMORY:
 		break;

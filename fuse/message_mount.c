@@ -21,6 +21,8 @@ struct failure_view {
 	const struct mount_query *query;
 	const struct mount_result *result;
 	const char *host;
+	const char *mountd;      /* its host */
+	bool elsewhere;          /* which is another one */
 	char addr[ADDR_MAX];     /* numeric; "" if the name was not resolved */
 	char who[WHO_MAX];       /* "nas1 (10.0.0.5)" */
 	char target[WORD_MAX];   /* the mount point, quoted */
@@ -28,7 +30,7 @@ struct failure_view {
 	struct message *message;
 };
 
-static void addr_text(const struct pool_addr *addr, char text[ADDR_MAX])
+static void host_text(const struct pool_addr *addr, char text[ADDR_MAX])
 {
 	if (getnameinfo((const struct sockaddr *)&addr->sa, addr->len, text, ADDR_MAX, NULL, 0,
 			NI_NUMERICHOST))
@@ -36,7 +38,7 @@ static void addr_text(const struct pool_addr *addr, char text[ADDR_MAX])
 }
 
 /* The address we would send from: connect(2) on UDP sends nothing. */
-static void local_addr_text(const struct pool_addr *peer, char text[ADDR_MAX])
+static void local_host_text(const struct pool_addr *peer, char text[ADDR_MAX])
 {
 	cleanup(closep) int fd = socket(peer->sa.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	struct pool_addr local = { .len = sizeof(local.sa) };
@@ -45,7 +47,7 @@ static void local_addr_text(const struct pool_addr *peer, char text[ADDR_MAX])
 	if (fd < 0 || connect(fd, (const struct sockaddr *)&peer->sa, peer->len) ||
 	    getsockname(fd, (struct sockaddr *)&local.sa, &local.len))
 		return;
-	addr_text(&local, text);
+	host_text(&local, text);
 }
 
 static double seconds(int64_t ns)
@@ -58,8 +60,10 @@ static void failure_view_init(struct failure_view *view)
 	const struct mount_result *result = view->result;
 
 	view->host = view->query->host;
+	view->elsewhere = view->query->mount_host != NULL;
+	view->mountd = view->elsewhere ? view->query->mount_host : view->host;
 	if (result->n_addrs)
-		addr_text(&result->addrs[0], view->addr);
+		host_text(&result->addrs[0], view->addr);
 	if (view->addr[0] && strcmp(view->addr, view->host) != 0)
 		snprintf(view->who, sizeof(view->who), "%.250s (%s)", view->host, view->addr);
 	else
@@ -84,28 +88,36 @@ static void other_addrs(const struct failure_view *view)
 
 /* ---- names and connections --------------------------------------------------------------- */
 
+static const char *resolved_host(const struct failure_view *view)
+{
+	return view->result->about_mountd ? view->mountd : view->host;
+}
+
 static void dns_failed(const struct failure_view *view)
 {
+	int family = view->result->about_mountd ? view->query->mount_family : view->query->family;
 	int gai = view->result->gai_error;
+	const char *host = resolved_host(view);
 
 	errno = view->result->error;
 	if (gai == EAI_SYSTEM)
-		message_set(view->message, MSG_DNS_FAILED, "cannot resolve '%s': %m", view->host);
+		message_set(view->message, MSG_DNS_FAILED, "cannot resolve '%s': %m", host);
 	else
-		message_set(view->message, MSG_DNS_FAILED, "cannot resolve '%s': %s", view->host,
-			    gai_strerror(gai));
-	if (view->query->family != AF_UNSPEC)
-		message_why(view->message, "only IPv%d addresses were asked for.",
-			    view->query->family == AF_INET ? 4 : 6);
-	message_try(view->message, "getent ahosts %s", view->host);
+		message_set(view->message, MSG_DNS_FAILED, "cannot resolve '%s': %s", host, gai_strerror(gai));
+	if (view->result->about_mountd)
+		message_why(view->message, "that is where the mount service is to be.");
+	if (family != AF_UNSPEC)
+		message_why(view->message, "%sonly IPv%d addresses were asked for.",
+			    view->result->about_mountd ? " " : "", family == AF_INET ? 4 : 6);
+	message_try(view->message, "getent ahosts %s", host);
 }
 
 static void dns_timeout(const struct failure_view *view)
 {
 	message_set(view->message, MSG_DNS_TIMEOUT, "cannot resolve '%s': took longer than %g s",
-		    view->host, seconds(view->query->stage_ns));
+		    resolved_host(view), seconds(view->query->stage_ns));
 	message_why(view->message, "a name server in /etc/resolv.conf may not answer.");
-	message_try(view->message, "getent ahosts %s", view->host);
+	message_try(view->message, "getent ahosts %s", resolved_host(view));
 }
 
 static void conn_refused(const struct failure_view *view)
@@ -209,8 +221,9 @@ static void rpcbind_refused(const struct failure_view *view)
 {
 	bool silent = view->result->error == ETIMEDOUT;
 
-	message_set(view->message, MSG_RPCBIND_REFUSED, "%s %s port 111, but %u is open",
-		    view->host, silent ? "does not answer on" : "refused", nfs_port(view));
+	message_set(view->message, MSG_RPCBIND_REFUSED, "%s %s port 111, but %u%s%.200s is open", view->mountd,
+		    silent ? "does not answer on" : "refused", nfs_port(view),
+		    view->elsewhere ? " of " : "", view->elsewhere ? view->host : "");
 	message_why(view->message, "the portmapper (111) tells the port of the mount service; "
 				   "without it that port must be given.");
 	message_try(view->message, "fusenfs %s %s -o port=%u,mountport=20048", view->source,
@@ -219,15 +232,20 @@ static void rpcbind_refused(const struct failure_view *view)
 
 static void mountd_missing(const struct failure_view *view)
 {
-	message_set(view->message, MSG_MOUNTD_MISSING, "%s has no NFSv3 mount service", view->host);
+	message_set(view->message, MSG_MOUNTD_MISSING, "%s has no NFSv3 mount service", view->mountd);
 	message_why(view->message, "its portmapper lists no program 100005 (mountd) version 3; "
 				   "fusenfs needs NFSv3.");
-	message_try(view->message, "rpcinfo -p %s", view->host);
+	message_try(view->message, "rpcinfo -p %s", view->mountd);
 }
 
 static const char *mountd_transport(const struct failure_view *view)
 {
 	return view->result->mount_transport == MOUNT_UDP ? "UDP" : "TCP";
+}
+
+static const char *mountd_who(const struct failure_view *view)
+{
+	return view->elsewhere ? view->mountd : view->who;
 }
 
 /* The portmapper named a port that cannot be reached. */
@@ -236,37 +254,37 @@ static void mountd_refused(const struct failure_view *view)
 	const struct mount_result *result = view->result;
 
 	if (!result->error || result->error == ECONNREFUSED) {
-		message_set(view->message, MSG_CONN_REFUSED, "%s refused port %u", view->who,
+		message_set(view->message, MSG_CONN_REFUSED, "%s refused port %u", mountd_who(view),
 			    result->mount_port);
 		message_why(view->message, "the mount service should listen there (%s).",
 			    mountd_transport(view));
 	} else {
 		errno = result->error;
 		message_set(view->message, MSG_CONN_FAILED, "cannot connect to %s port %u: %m",
-			    view->who, result->mount_port);
+			    mountd_who(view), result->mount_port);
 		message_why(view->message, "that is the port of the mount service (%s).",
 			    mountd_transport(view));
 	}
-	message_try(view->message, "rpcinfo -p %s", view->host);
+	message_try(view->message, "rpcinfo -p %s", view->mountd);
 }
 
 static void mountd_timeout(const struct failure_view *view)
 {
 	message_set(view->message, MSG_CONN_TIMEOUT, "%s port %u did not answer within %g s",
-		    view->who, view->result->mount_port, seconds(view->query->stage_ns));
+		    mountd_who(view), view->result->mount_port, seconds(view->query->stage_ns));
 	message_why(view->message,
 		    "that is the port of the mount service (%s); NFS answers on port %u. "
 		    "A firewall may drop the packets.", mountd_transport(view), nfs_port(view));
-	message_try(view->message, "rpcinfo -p %s", view->host);
+	message_try(view->message, "rpcinfo -p %s", view->mountd);
 }
 
 static void mountd_bad_reply(const struct failure_view *view)
 {
-	message_set(view->message, MSG_MOUNTD_ERROR, "the mount service of %s %s", view->host,
+	message_set(view->message, MSG_MOUNTD_ERROR, "the mount service of %s %s", view->mountd,
 		    view->result->error ? "closed the connection" : "sent a malformed reply");
 	message_why(view->message, "MNT, version 3, was sent to port %u (%s).",
 		    view->result->mount_port, mountd_transport(view));
-	message_try(view->message, "showmount -e %s", view->host);
+	message_try(view->message, "showmount -e %s", view->mountd);
 }
 
 /* ---- what mountd said -------------------------------------------------------------------- */
@@ -336,10 +354,10 @@ static void list_exports(const struct failure_view *view)
 	unsigned int n = 0;
 
 	if (!result->n_exports) {
-		message_why(message, "%s gave no list of exports.", view->who);
+		message_why(message, "%s gave no list of exports.", mountd_who(view));
 		return;
 	}
-	message_why(message, "%s exports: ", view->who);
+	message_why(message, "%s exports: ", mountd_who(view));
 	for (; n < result->n_exports; n++) {
 		if (strlen(message->why) + strlen(result->exports[n].path) > 700)
 			break;
@@ -370,7 +388,7 @@ static void export_not_found(const struct failure_view *view)
 {
 	const struct mount_export *nearest = export_nearest(view);
 
-	message_set(view->message, MSG_EXPORT_NOT_FOUND, "%s does not export '%.200s'", view->host,
+	message_set(view->message, MSG_EXPORT_NOT_FOUND, "%s does not export '%.200s'", view->mountd,
 		    view->query->path);
 	list_exports(view);
 	message_why(view->message, " NFS path asked: '%.200s'.", view->query->path);
@@ -379,7 +397,7 @@ static void export_not_found(const struct failure_view *view)
 	else if (view->result->n_exports == 1)
 		try_other_path(view, view->result->exports[0].path);
 	else
-		message_try(view->message, "showmount -e %s", view->host);
+		message_try(view->message, "showmount -e %s", view->mountd);
 }
 
 static void explain_refusal(const struct failure_view *view)
@@ -399,7 +417,7 @@ static void explain_refusal(const struct failure_view *view)
 static void access_denied_port(const struct failure_view *view)
 {
 	message_set(view->message, MSG_ACCESS_DENIED_PORT,
-		    "%s refused '%.200s', maybe for our source port %u", view->host,
+		    "%s refused '%.200s', maybe for our source port %u", view->mountd,
 		    view->query->path, view->result->mount_source_port);
 	explain_refusal(view);
 	message_why(view->message, " Servers refuse ports above 1023 unless the export has "
@@ -421,10 +439,10 @@ static void access_denied(const struct failure_view *view)
 		access_denied_port(view);
 		return;
 	}
-	if (view->result->n_addrs)
-		local_addr_text(&view->result->addrs[0], local);
+	if (view->result->mountd.len)
+		local_host_text(&view->result->mountd, local);
 	message_set(view->message, MSG_ACCESS_DENIED_CLIENT,
-		    "%s does not allow this host%s%s%s for '%.200s'", view->host,
+		    "%s does not allow this host%s%s%s for '%.200s'", view->mountd,
 		    local[0] ? " (" : "", local, local[0] ? ")" : "", view->query->path);
 	explain_refusal(view);
 	message_try(view->message, "on %s, after adding this host to /etc/exports: exportfs -ra",
@@ -434,10 +452,10 @@ static void access_denied(const struct failure_view *view)
 static void mountd_error(const struct failure_view *view)
 {
 	message_set(view->message, MSG_MOUNTD_ERROR,
-		    "the mount service of %s answered %s for '%.200s'", view->host,
+		    "the mount service of %s answered %s for '%.200s'", view->mountd,
 		    mountstat_name(view->result->mountstat), view->query->path);
 	message_why(view->message, "mountstat3 is %u.", view->result->mountstat);
-	message_try(view->message, "showmount -e %s", view->host);
+	message_try(view->message, "showmount -e %s", view->mountd);
 }
 
 static void export_not_dir(const struct failure_view *view)
@@ -539,6 +557,10 @@ static void build(const struct failure_view *view)
 	case MOUNT_NOT_DIRECTORY: export_not_dir(view); return;
 	case MOUNT_MOUNTD_ERROR: mountd_error(view); return;
 	case MOUNT_AUTH_FLAVOR: auth_flavor(view); return;
+	case MOUNT_OTHER_SERVER:
+		message_set(view->message, MSG_ROOT_FAILED, "%s is another server: our root is not there",
+			    view->who);
+		return;
 	case MOUNT_DEADLINE: mount_timeout(view); return;
 	case MOUNT_CANCELLED:
 		message_set(view->message, MSG_INTERRUPTED, "interrupted");

@@ -126,20 +126,81 @@ static int complete_addresses(struct parser *parser)
 	return 0;
 }
 
+/* The value of addr= or mountaddr=, one literal address. */
+static int complete_literal(struct parser *parser, const char *name, const char *text, int family,
+			    char ret_text[ADDR_TEXT_MAX])
+{
+	struct pool_addr addrs[POOL_MAX_ADDRS];
+	char why[OPTIONS_NOTE_MAX];
+	unsigned int n;
+
+	if (!text)
+		return 0;
+	if (addrlist_parse(text, addrs, &n, why, sizeof(why)))
+		return bad_list(parser, name, text, why);
+	if (n != 1)
+		return bad_list(parser, name, text, "not one address");
+	if (family != AF_UNSPEC && family != addrs[0].sa.ss_family)
+		return option_conflict(parser, "%s is an IPv%d address, and the transport, family or localaddrs exclude it",
+				       name, addrs[0].sa.ss_family == AF_INET ? 4 : 6);
+	addr_text(&addrs[0].sa, ret_text);
+	return 0;
+}
+
+/* A literal may be in brackets, as in SOURCE. */
+static int complete_mounthost(struct parser *parser)
+{
+	char *host = parser->draft.options.mounthost;
+	size_t n = host ? strlen(host) : 0;
+
+	if (!host)
+		return 0;
+	if (n > 2 && host[0] == '[' && host[n - 1] == ']') {
+		host[n - 1] = '\0';
+		memmove(host, host + 1, n - 1);
+	}
+	if (source_is_host(host))
+		return 0;
+	return bad_list(parser, "mounthost", host, "neither a name nor an address");
+}
+
+static int complete_hosts(struct parser *parser)
+{
+	struct options *options = &parser->draft.options;
+	int error = complete_mounthost(parser);
+
+	if (!error)
+		error = complete_literal(parser, "addr", options->addr_text, options_family(options),
+					 options->address);
+	return error ? error : complete_literal(parser, "mountaddr", options->mountaddr_text,
+						options->mount_family, options->mount_address);
+}
+
+/* What ends in 6 is IPv6; the other words leave it open. */
+static int complete_families(struct parser *parser)
+{
+	struct option_draft *draft = &parser->draft;
+	struct options *options = &draft->options;
+
+	if (options->family == AF_INET && (is_v6(draft->proto) || is_v6(draft->mountproto)))
+		return option_conflict(parser, "family=4 and %s contradict each other",
+				       draft->proto == TRANSPORT_TCP6 ? "proto=tcp6" :
+				       draft->mountproto == TRANSPORT_UDP6 ? "mountproto=udp6" :
+				       "mountproto=tcp6");
+	if (is_v6(draft->proto))
+		options->family = AF_INET6;
+	options->mount_family = is_v6(draft->mountproto) ? AF_INET6 : AF_UNSPEC;
+	return 0;
+}
+
 int option_complete_network(struct parser *parser)
 {
 	struct option_draft *draft = &parser->draft;
 	struct options *options = &draft->options;
-	int error;
+	int error = complete_families(parser);
 
-	if (is_v6(draft->proto) || is_v6(draft->mountproto)) {
-		if (options->family == AF_INET)
-			return option_conflict(parser, "family=4 and %s contradict each other",
-					draft->proto == TRANSPORT_TCP6 ? "proto=tcp6" :
-					draft->mountproto == TRANSPORT_UDP6 ? "mountproto=udp6" :
-					"mountproto=tcp6");
-		options->family = AF_INET6;
-	}
+	if (error)
+		return error;
 	options->mount_transport = pick_mount_transport(draft);
 	if (draft->port_given && options->source.port && draft->port != options->source.port)
 		return option_conflict(parser,
@@ -148,6 +209,8 @@ int option_complete_network(struct parser *parser)
 	options->port = options->source.port ? options->source.port : (uint16_t)draft->port;
 	options->mountport = (uint16_t)draft->mountport;
 	error = complete_locals(parser);
+	if (!error)
+		error = complete_hosts(parser);
 	if (!error)
 		error = complete_srcports(parser);
 	return error ? error : complete_addresses(parser);

@@ -460,6 +460,9 @@ void options_deinit(struct options *options)
 	free(options->fsname);
 	free(options->subtype);
 	free(options->addrs_text);
+	free(options->addr_text);
+	free(options->mountaddr_text);
+	free(options->mounthost);
 	free(options->locals_text);
 	free(options->srcports_text);
 	free(options->mount_ns);
@@ -467,6 +470,7 @@ void options_deinit(struct options *options)
 	free(options->ctl);
 	options->ctl = NULL;
 	options->locals_text = options->srcports_text = NULL;
+	options->addr_text = options->mountaddr_text = options->mounthost = NULL;
 	options->mount_ns = options->given = options->addrs_text = options->mountpoint = options->fsname = options->subtype = NULL;
 }
 
@@ -498,6 +502,9 @@ void options_mount_query(const struct options *options, struct mount_query *ret_
 {
 	*ret_query = (struct mount_query){
 		.host = options->source.host,
+		.address = options->address[0] ? options->address : NULL,
+		.mount_host = options->mount_address[0] ? options->mount_address : options->mounthost,
+		.mount_family = options->mount_family,
 		.path = options->source.path,
 		.family = options_family(options),
 		.nfs_port = options->port,

@@ -34,6 +34,7 @@
 
 #include "../conn/conn.h"
 #include "../conn/mount.h"
+#include "addrlist.h"
 #include "log.h"
 #include "message.h"
 
@@ -115,6 +116,9 @@ struct options {
 	char *addrs_text;        /* addrs= as typed; NULL */
 	struct pool_addr addrs[POOL_MAX_ADDRS]; /* of it, without ports */
 	unsigned int n_addrs;
+	char *addr_text, *mountaddr_text; /* addr=, mountaddr= as typed; NULL */
+	char address[ADDR_TEXT_MAX], mount_address[ADDR_TEXT_MAX]; /* of them; "" */
+	char *mounthost;         /* name or address of mountd's host; NULL: the server's */
 	char *locals_text;       /* localaddrs= as typed; NULL */
 	struct pool_local locals[POOL_MAX_LOCALS];
 	unsigned int n_locals;   /* 0: the kernel chooses */
@@ -127,6 +131,7 @@ struct options {
 	uint16_t mountport;      /* 0: portmapper */
 	uint32_t mountvers;      /* 3 */
 	enum mount_transport mount_transport; /* rule 5 of options.md applied */
+	int mount_family;        /* of mountd's address, where that is not to be NFS's; AF_UNSPEC */
 
 	/* Protocol. */
 	uint32_t rsize, wsize;   /* Linux rounding applied; 0: as FSINFO prefers, at most 1 MiB */
@@ -262,6 +267,8 @@ void options_print_fstab(const struct options *options, FILE *stream);
 /* source_parse - SERVER:/PATH, [V6ADDR]:/PATH or nfs://SERVER[:PORT]/PATH. 0 or -EINVAL with the
  * reason. *ret_source is written on success only. */
 int source_parse(const char *text, struct source *ret_source, struct message *ret_error);
+/* source_is_host - may it be the name or the literal address of a host? */
+bool source_is_host(const char *text);
 void source_deinit(struct source *source);
 
 #endif

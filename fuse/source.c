@@ -199,6 +199,16 @@ static int check_host(const char *text, const struct pieces *pieces, const char 
 	return 0;
 }
 
+bool source_is_host(const char *text)
+{
+	size_t n = strlen(text);
+
+	for (const char *byte = text; *byte; byte++)
+		if (!host_char(*byte))
+			return false;
+	return n && n <= HOST_MAX && text[0] != '-';
+}
+
 static int hex_digit(char c)
 {
 	if (c >= '0' && c <= '9')

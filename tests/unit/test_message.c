@@ -163,6 +163,7 @@ static void begin(struct scene *scene, const char *source, enum mount_failure fa
 	scene->result.failure = failure;
 	scene->result.nfs_port = 2049;
 	add_addr(scene, "127.0.0.5");
+	scene->result.mountd = scene->result.addrs[0];
 }
 
 static void end(struct scene *scene, const char *text)
@@ -203,6 +204,28 @@ static void test_names(void)
 	    "cannot resolve 'nas1': took longer than 5 s [dns-timeout]\n"
 	    "  why: a name server in /etc/resolv.conf may not answer.\n"
 	    "  try: getent ahosts nas1\n");
+}
+
+/* mounthost=: who is meant is said. */
+static void test_mount_host(void)
+{
+	struct scene s;
+
+	begin(&s, "nas1:/dta", MOUNT_DNS_FAILED);
+	s.query.mount_host = "ctl1";
+	s.result.about_mountd = true;
+	s.result.gai_error = EAI_NONAME;
+	end(&s, CANNOT("nas1:/dta")
+	    "cannot resolve 'ctl1': Name or service not known [dns-failed]\n"
+	    "  why: that is where the mount service is to be.\n"
+	    "  try: getent ahosts ctl1\n");
+
+	begin(&s, "nas1:/dta", MOUNT_RPCBIND_REFUSED);
+	s.query.mount_host = "ctl1";
+	end(&s, CANNOT("nas1:/dta")
+	    "ctl1 refused port 111, but 2049 of nas1 is open [rpcbind-refused]\n"
+	    "  why: the portmapper (111) tells the port of the mount service; without it that port must be given.\n"
+	    "  try: fusenfs nas1:/dta /mnt -o port=2049,mountport=20048\n");
 }
 
 static void test_connecting(void)
@@ -563,6 +586,7 @@ int main(void)
 	test_catalogue();
 	test_hostile_text();
 	test_names();
+	test_mount_host();
 	test_connecting();
 	test_services();
 	test_exports();

@@ -647,7 +647,9 @@ static const struct {
 	{ "mountproto=tcp,mountproto=udp,tcp", FIELD(mount_transport), MOUNT_UDP },
 	{ "proto=tcp", FIELD(family), AF_UNSPEC },
 	{ "proto=tcp6", FIELD(family), AF_INET6 },
-	{ "mountproto=udp6", FIELD(family), AF_INET6 },
+	{ "mountproto=udp6", FIELD(family), AF_UNSPEC }, /* NFS may have another one */
+	{ "mountproto=udp6", FIELD(mount_family), AF_INET6 },
+	{ "mountproto=udp6,mountproto=tcp", FIELD(mount_family), AF_UNSPEC },
 	{ "proto=tcp6,family=any", FIELD(family), AF_INET6 },
 	{ "proto=tcp6,tcp", FIELD(family), AF_UNSPEC },
 };
@@ -721,6 +723,17 @@ static const struct {
 	{ "addrs=10.0.0.1-10.0.1.1", MSG_BAD_VALUE, "addrs=10.0.0.1-10.0.1.1: more than 16 addresses" },
 	{ "remoteports=fd00::1-fe00::2", MSG_BAD_VALUE,
 	  "addrs=fd00::1-fe00::2: its end is not behind its beginning" },
+	{ "addr=nas", MSG_BAD_VALUE, "addr=nas: 'nas' is no address" },
+	{ "addr=10.0.0.1-10.0.0.2", MSG_BAD_VALUE, "addr=10.0.0.1-10.0.0.2: not one address" },
+	{ "mountaddr=10.1", MSG_BAD_VALUE, "mountaddr=10.1: '10.1' is no address" },
+	{ "mountaddr=10.0.0.1,mountproto=udp6", MSG_OPTION_CONFLICT,
+	  "mountaddr is an IPv4 address, and the transport, family or localaddrs exclude it" },
+	{ "addr=fd00::1,family=4", MSG_OPTION_CONFLICT,
+	  "addr is an IPv6 address, and the transport, family or localaddrs exclude it" },
+	{ "mounthost=-x", MSG_BAD_VALUE, "mounthost=-x: neither a name nor an address" },
+	{ "mounthost=a;b", MSG_BAD_VALUE, "mounthost=a;b: neither a name nor an address" },
+	{ "mountvers=2", MSG_VERSION_UNSUPPORTED, "mountvers=2 is not supported" },
+	{ "mountvers=4", MSG_BAD_VALUE, "mountvers=4 is none of: 3" },
 	{ "addrs=[fd00::1],family=4", MSG_OPTION_CONFLICT,
 	  "addrs has IPv6 addresses, and family=4 (or proto=tcp6, or localaddrs) excludes them" },
 	{ "addrs=10.0.0.1,proto=tcp6", MSG_OPTION_CONFLICT,
@@ -997,6 +1010,40 @@ static void test_helper(void)
 	assert(parse_line("nas:/x /mnt -v", &root_env, &options, &error) && error.id == MSG_USAGE);
 }
 
+static bool same(const char *a, const char *b)
+{
+	return a == b || (a && b && !strcmp(a, b));
+}
+
+/* What mount.nfs adds to a mount's words: the preflight has it as it is. */
+static void test_hosts(void)
+{
+	static const struct {
+		const char *list, *address, *mount_host;
+		int mount_family;
+	} rows[] = {
+		{ "ro", NULL, NULL, AF_UNSPEC },
+		{ "addr=10.0.0.5", "10.0.0.5", NULL, AF_UNSPEC },
+		{ "addr=[fd00::5],proto=tcp6", "fd00::5", NULL, AF_UNSPEC },
+		{ "addr=fe80::1%lo", "fe80::1%lo", NULL, AF_UNSPEC },
+		{ "mounthost=other", NULL, "other", AF_UNSPEC },
+		{ "mounthost=[fd00::6]", NULL, "fd00::6", AF_UNSPEC },
+		{ "mounthost=a,mounthost=b,mountproto=tcp6", NULL, "b", AF_INET6 },
+		{ "mounthost=other,mountaddr=10.0.0.6", NULL, "10.0.0.6", AF_UNSPEC },
+		{ "mountaddr=fd00::0:6,addr=10.0.0.5", "10.0.0.5", "fd00::6", AF_UNSPEC },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct options o = must_parse(rows[i].list, &root_env);
+		struct mount_query query;
+
+		options_mount_query(&o, &query);
+		assert(same(query.address, rows[i].address) && same(query.mount_host, rows[i].mount_host));
+		assert(query.mount_family == rows[i].mount_family && same(query.host, o.source.host));
+		options_deinit(&o);
+	}
+}
+
 static void test_locals(void)
 {
 	static const struct {
@@ -1208,6 +1255,7 @@ int main(void)
 	test_all_words();
 	test_changes();
 	test_apply();
+	test_hosts();
 	test_locals();
 	test_good_sources();
 	test_bad_sources();
