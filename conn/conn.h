@@ -188,6 +188,7 @@ enum { POOL_MAX_CONNECTIONS = 64, POOL_MAX_LOOPS = 16, POOL_MAX_ADDRS = 16, POOL
 struct pool_addr {
 	struct sockaddr_storage sa; /* with the NFS port */
 	socklen_t len;
+	bool udp;                   /* reached by UDP, else by TCP */
 };
 
 /* Where connections may come from: an address of this host, or an interface. */

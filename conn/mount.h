@@ -30,6 +30,8 @@ struct mount_query {
 	uint16_t rpcbind_port;  /* 0: 111 */
 	enum mount_transport mount_transport; /* DISCOVER: UDP first (nfs(5)), TCP when that failed
 					       * or is silent for half a second */
+	enum mount_transport nfs_transport; /* DISCOVER: TCP; what the portmapper has, if it has no TCP, or
+					     * if that is refused (nfs(5): the server is asked once) */
 	uint32_t mount_vers;    /* 0: 3; no other version gives an NFSv3 handle */
 	bool resvport;          /* MNT from a port below 1024 where permitted */
 	const struct pool_local *locals; /* everything is asked from the first that can be had; borrowed */
@@ -57,7 +59,7 @@ bool mount_is_elsewhere(const struct mount_query *query);
  * before it: one that swallows packets does not delay one that answers. */
 enum mount_stage {
 	MOUNT_STAGE_RESOLVE,
-	MOUNT_STAGE_CONNECT, /* TCP to the NFS port, which the portmapper is asked for if need be */
+	MOUNT_STAGE_CONNECT, /* to the NFS port, which the portmapper is asked for if need be */
 	MOUNT_STAGE_NULL,    /* NFS version 3 NULL; the first address that answers is the server */
 	MOUNT_STAGE_RPCBIND, /* port of mountd; left out with mount_port */
 	MOUNT_STAGE_MOUNTD,  /* MNT, or the proof */
@@ -116,6 +118,7 @@ struct mount_result {
 	struct pool_addr mountd;     /* who was asked for the handle, or would not answer; len 0: nobody */
 	bool about_mountd;           /* RESOLVE failed for mount_host */
 	uint16_t nfs_port, mount_port, mount_source_port;
+	enum mount_transport nfs_transport; /* TCP or UDP; addrs[] say so, too */
 	enum mount_transport mount_transport; /* TCP or UDP: how mountd answered, or did not */
 	bool rpcbind_answered;
 	uint32_t vers_low, vers_high;

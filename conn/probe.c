@@ -18,6 +18,7 @@ enum { NFS_PROGRAM = 100003, NFS_VERSION = 3, NFS_PORT = 2049, PROC_NULL = 0 };
 
 #define STAGE_DEFAULT_NS (5 * NS_PER_S)
 #define FIND_PORT_NS (2 * NS_PER_S)     /* for the portmapper to name the NFS port */
+#define RETRY_NS (2 * NS_PER_S)         /* for the portmapper to name another transport, and that to answer */
 #define NEXT_ADDR_NS (250 * NS_PER_MS)  /* as happy eyeballs does: RFC 8305 section 8 */
 
 const char *mount_stage_name(enum mount_stage stage)
@@ -86,11 +87,14 @@ void probe_addr_to_front_by_host(struct mount_result *result, const struct pool_
 		}
 }
 
-static void set_nfs_port(struct mount_result *result, uint16_t port)
+static void set_nfs_service(struct mount_result *result, enum mount_transport transport, uint16_t port)
 {
 	result->nfs_port = port;
-	for (unsigned int i = 0; i < result->n_addrs; i++)
+	result->nfs_transport = transport;
+	for (unsigned int i = 0; i < result->n_addrs; i++) {
 		sockaddr_set_port(&result->addrs[i].sa, port);
+		result->addrs[i].udp = transport == MOUNT_UDP;
+	}
 }
 
 void probe_note_attempt(struct mount_result *result, const struct attempt *attempt)
@@ -181,19 +185,39 @@ int mount_program_port(const struct mount_query *query, const struct pool_addr *
 	return rpcbind_query_run(&ask, ret_port, &index);
 }
 
-/* nfs(5): the port the portmapper names, 2049 if it names none. It gets less than half of the
- * stage, for many firewalls let only 2049 through. */
-static uint16_t find_nfs_port(struct probe *probe)
+/* The portmapper gets less than half of the stage, for many firewalls let only 2049 through. -errno: it does
+ * not answer. *ret_port is 0 if NFS is not registered for that transport. */
+static int ask_nfs_port(struct probe *probe, enum mount_transport transport, int64_t until_ns, uint16_t *ret_port)
+{
+	int protocol = transport == MOUNT_UDP ? IPPROTO_UDP : IPPROTO_TCP;
+	unsigned int index;
+
+	return probe_ask_port(probe, probe->result->addrs, probe->n_candidates, NFS_PROGRAM, protocol, until_ns,
+			      ret_port, &index);
+}
+
+static int64_t ask_until_ns(const struct probe *probe)
 {
 	int64_t limit = min_i64(FIND_PORT_NS, probe->stage_ns * 2 / 5);
-	int64_t until = min_i64(clock_ns() + limit, probe->until_ns);
-	unsigned int index;
-	uint16_t port = 0;
 
-	if (probe_ask_port(probe, probe->result->addrs, probe->n_candidates, NFS_PROGRAM, IPPROTO_TCP, until,
-			   &port, &index))
-		return NFS_PORT;
-	return port ? port : NFS_PORT;
+	return min_i64(clock_ns() + limit, probe->until_ns);
+}
+
+/* nfs(5): the port the portmapper names, 2049 if it names none. A server that has NFS by UDP only says so here,
+ * if nobody has asked for a transport. */
+static void find_nfs_service(struct probe *probe)
+{
+	bool discover = probe->query->nfs_transport == MOUNT_DISCOVER;
+	enum mount_transport transport = discover ? MOUNT_TCP : probe->query->nfs_transport;
+	int64_t until_ns = ask_until_ns(probe);
+	uint16_t port = probe->query->nfs_port, other = 0;
+	int error = port ? 0 : ask_nfs_port(probe, transport, until_ns, &port);
+
+	if (!error && !port && discover && !ask_nfs_port(probe, MOUNT_UDP, until_ns, &other) && other) {
+		transport = MOUNT_UDP;
+		port = other;
+	}
+	set_nfs_service(probe->result, transport, port ? port : NFS_PORT);
 }
 
 /* ---- connect and NULL -------------------------------------------------------------------- */
@@ -219,7 +243,7 @@ static enum mount_failure nfs_failure(const struct attempt *attempt)
 {
 	if (attempt->replied && attempt->reply.vers_high)
 		return MOUNT_VERSION_UNSUPPORTED;
-	if (attempt->replied)
+	if (attempt->replied || attempt->status == -EBADMSG)
 		return MOUNT_NOT_NFS;
 	if (!attempt->connected)
 		return connect_failure(attempt->status);
@@ -273,7 +297,7 @@ static void nfs_race_fill(struct probe *probe, struct race *race, const struct r
 	race->reply_ns = probe->stage_ns;
 	race->deadline_ns = probe->deadline_ns;
 	for (unsigned int i = 0; i < probe->n_candidates; i++)
-		race_add(race, &probe->result->addrs[i], false, null, start + i * step);
+		race_add(race, &probe->result->addrs[i], probe->result->addrs[i].udp, null, start + i * step);
 }
 
 static enum mount_failure nfs_race_failed(struct probe *probe, const struct race *race)
@@ -291,16 +315,13 @@ static enum mount_failure nfs_race_failed(struct probe *probe, const struct race
 	return nfs_failure(attempt);
 }
 
-static enum mount_failure probe_nfs(struct probe *probe)
+static enum mount_failure ask_nfs(struct probe *probe)
 {
 	const struct attempt *attempt;
 	enum mount_failure failure = MOUNT_OK;
 	struct rpc_request null;
 	struct race race;
 
-	probe_enter(probe, MOUNT_STAGE_CONNECT);
-	if (!probe->query->nfs_port)
-		set_nfs_port(probe->result, find_nfs_port(probe));
 	request_begin(&null, NULL, NFS_PROGRAM, NFS_VERSION, PROC_NULL);
 	request_end(&null);
 	probe_race_begin(probe->query, &race, probe->until_ns);
@@ -313,8 +334,38 @@ static enum mount_failure probe_nfs(struct probe *probe)
 		probe_addr_to_front_by_host(probe->result, &attempt->addr);
 	else
 		failure = nfs_race_failed(probe, &race);
-	probe->n_candidates = 1;
 	race_deinit(&race);
+	return failure;
+}
+
+/* TCP was refused, and nobody has asked for it: by UDP, if that is registered. What was refused is told if this
+ * is in vain. */
+static enum mount_failure ask_nfs_by_udp(struct probe *probe, enum mount_failure refusal)
+{
+	struct mount_result *result = probe->result, before = *result;
+	uint16_t port = 0;
+
+	probe->until_ns = min_i64(clock_ns() + min_i64(RETRY_NS, probe->stage_ns), probe->deadline_ns);
+	if (ask_nfs_port(probe, MOUNT_UDP, probe->until_ns, &port) || !port)
+		return refusal;
+	set_nfs_service(result, MOUNT_UDP, probe->query->nfs_port ? probe->query->nfs_port : port);
+	if (!ask_nfs(probe))
+		return MOUNT_OK;
+	*result = before;
+	return refusal;
+}
+
+static enum mount_failure probe_nfs(struct probe *probe)
+{
+	enum mount_failure failure;
+
+	probe_enter(probe, MOUNT_STAGE_CONNECT);
+	find_nfs_service(probe);
+	failure = ask_nfs(probe);
+	if (failure == MOUNT_CONN_REFUSED && probe->query->nfs_transport == MOUNT_DISCOVER &&
+	    probe->result->nfs_transport == MOUNT_TCP)
+		failure = ask_nfs_by_udp(probe, failure);
+	probe->n_candidates = 1;
 	return failure;
 }
 
@@ -359,7 +410,7 @@ static enum mount_failure probe_prove(struct probe *probe)
 	probe_race_begin(probe->query, &race, probe->until_ns);
 	race.cancel_fd = probe->query->cancel_fd;
 	race.resvport = probe->query->resvport;
-	race_add(&race, &probe->result->addrs[0], false, &request, clock_ns());
+	race_add(&race, &probe->result->addrs[0], probe->result->addrs[0].udp, &request, clock_ns());
 	answer = race_run(&race);
 	failure = answer ? judge(probe, answer) : nfs_race_failed(probe, &race);
 	race_deinit(&race);

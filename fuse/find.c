@@ -45,6 +45,18 @@ struct fhandle find_root_fh(const struct find *find)
 
 /* ---- the server -------------------------------------------------------------------------- */
 
+static int only_udp(struct find *find)
+{
+	message_set(find->error, MSG_UNSUPPORTED_TRANSPORT, "%s offers NFS over UDP only",
+		    find->options->source.host);
+	options_action(find->options, find->error);
+	message_why(find->error, "its portmapper has NFS version 3 for UDP, and TCP port %u is closed.",
+		    find->result.nfs_port);
+	message_try(find->error, "rpcinfo -p %s", find->options->source.host);
+	find->result.failure = MOUNT_NOT_NFS;
+	return -EPROTONOSUPPORT;
+}
+
 int find_server(struct find *find)
 {
 	int error;
@@ -55,6 +67,8 @@ int find_server(struct find *find)
 	error = mount_query_run(&find->query, &find->result);
 	if (error && find->result.failure == MOUNT_CANCELLED)
 		error = -ECANCELED;
+	if (!error && find->result.nfs_transport == MOUNT_UDP)
+		return only_udp(find);
 	if (error)
 		message_from_mount_result(find->options, &find->query, &find->result, find->error);
 	else

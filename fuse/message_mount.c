@@ -79,6 +79,14 @@ static unsigned int nfs_port(const struct failure_view *view)
 	return view->query->nfs_port ? view->query->nfs_port : 2049;
 }
 
+/* Said where somebody might take it for the other one. */
+static const char *nfs_transport(const struct failure_view *view)
+{
+	if (view->result->nfs_transport == MOUNT_UDP)
+		return " of UDP";
+	return view->query->nfs_transport == MOUNT_TCP ? " of TCP" : "";
+}
+
 static void other_addrs(const struct failure_view *view)
 {
 	if (view->result->n_addrs > 1)
@@ -124,7 +132,8 @@ static void conn_refused(const struct failure_view *view)
 {
 	message_set(view->message, MSG_CONN_REFUSED, "%s refused port %u", view->who,
 		    nfs_port(view));
-	message_why(view->message, "the host answers, but no NFS server listens on that port.");
+	message_why(view->message, "the host answers, but no NFS server listens on that port%s.",
+		    nfs_transport(view));
 	other_addrs(view);
 	message_try(view->message, "rpcinfo -p %s", view->host);
 }
@@ -230,11 +239,24 @@ static void rpcbind_refused(const struct failure_view *view)
 		    view->target, nfs_port(view));
 }
 
+static const char *mountd_only(const struct failure_view *view)
+{
+	switch (view->query->mount_transport) {
+	case MOUNT_TCP:
+		return " over TCP";
+	case MOUNT_UDP:
+		return " over UDP";
+	case MOUNT_DISCOVER:
+		break;
+	}
+	return "";
+}
+
 static void mountd_missing(const struct failure_view *view)
 {
 	message_set(view->message, MSG_MOUNTD_MISSING, "%s has no NFSv3 mount service", view->mountd);
-	message_why(view->message, "its portmapper lists no program 100005 (mountd) version 3; "
-				   "fusenfs needs NFSv3.");
+	message_why(view->message, "its portmapper lists no program 100005 (mountd) version 3%s; "
+				   "fusenfs needs NFSv3.", mountd_only(view));
 	message_try(view->message, "rpcinfo -p %s", view->mountd);
 }
 

@@ -14,14 +14,17 @@ static bool is_v6(enum transport transport)
 	return transport == TRANSPORT_TCP6 || transport == TRANSPORT_UDP6;
 }
 
-/* Rule 5 of options.md. */
+static enum mount_transport transport_of(enum transport word)
+{
+	if (word == TRANSPORT_UNSET)
+		return MOUNT_DISCOVER;
+	return word == TRANSPORT_UDP || word == TRANSPORT_UDP6 ? MOUNT_UDP : MOUNT_TCP;
+}
+
+/* Rule 5 of options.md: proto alone is for mountd, too. */
 static enum mount_transport pick_mount_transport(const struct option_draft *draft)
 {
-	if (draft->mountproto == TRANSPORT_UDP || draft->mountproto == TRANSPORT_UDP6)
-		return MOUNT_UDP;
-	if (draft->mountproto != TRANSPORT_UNSET || draft->proto != TRANSPORT_UNSET)
-		return MOUNT_TCP;
-	return MOUNT_DISCOVER;
+	return transport_of(draft->mountproto != TRANSPORT_UNSET ? draft->mountproto : draft->proto);
 }
 
 static bool may_use(const struct options *options, const struct pool_addr *addr)
@@ -202,6 +205,7 @@ int option_complete_network(struct parser *parser)
 	if (error)
 		return error;
 	options->mount_transport = pick_mount_transport(draft);
+	options->nfs_transport = transport_of(draft->proto);
 	if (draft->port_given && options->source.port && draft->port != options->source.port)
 		return option_conflict(parser,
 				"port=%u contradicts port %u in the source",

@@ -510,6 +510,7 @@ void options_mount_query(const struct options *options, struct mount_query *ret_
 		.nfs_port = options->port,
 		.mount_port = options->mountport,
 		.mount_transport = options->mount_transport,
+		.nfs_transport = options->nfs_transport,
 		.mount_vers = options->mountvers,
 		.resvport = options->resvport,
 		.locals = options->locals,

@@ -130,7 +130,7 @@ struct options {
 	uint16_t port;           /* NFS; 0: portmapper, else 2049. From port= or nfs:// */
 	uint16_t mountport;      /* 0: portmapper */
 	uint32_t mountvers;      /* 3 */
-	enum mount_transport mount_transport; /* rule 5 of options.md applied */
+	enum mount_transport mount_transport, nfs_transport; /* rule 5 of options.md applied */
 	int mount_family;        /* of mountd's address, where that is not to be NFS's; AF_UNSPEC */
 
 	/* Protocol. */

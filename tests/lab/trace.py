@@ -14,6 +14,8 @@ import struct
 import threading
 from collections import namedtuple
 
+from .ganesha import run_in_netns
+
 ETH_P_ALL, PACKET_OUTGOING = 3, 4
 CALL, RPC_VERSION = 0, 2
 BUFFER, POLL_S = 16 << 20, 0.1
@@ -22,12 +24,13 @@ Call = namedtuple("Call", "program version proc transport family address port so
 
 
 class Trace:
-    def __init__(self, interface="lo"):
-        self.interface, self.found, self.fragments = interface, [], 0
+    def __init__(self, interface="lo", netns=None):
+        self.interface, self.netns, self.found, self.fragments = interface, netns, [], 0
         self.stop = threading.Event()
 
     def __enter__(self):
-        self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
+        self.sock = run_in_netns(self.netns, lambda: socket.socket(
+            socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL)))
         with contextlib.suppress(OSError):
             self.sock.setsockopt(socket.SOL_SOCKET, 33, BUFFER)  # SO_RCVBUFFORCE
         self.sock.bind((self.interface, ETH_P_ALL))
@@ -40,6 +43,9 @@ class Trace:
         self.stop.set()
         self.thread.join()
         self.sock.close()
+
+    def clear(self):
+        self.found, self.fragments = [], 0
 
     def calls(self, program=None, proc=None):
         return [call for call in list(self.found) if program in (None, (call.program, call.version))
