@@ -45,11 +45,19 @@ static const char *which(const struct pool_event *event, char *text, size_t size
 	return text;
 }
 
+static bool is_about_one_connection(const struct pool_event *event)
+{
+	return event->type == POOL_BAD_REPLY ||
+	       ((event->type == POOL_CONN_UP || event->type == POOL_CONN_DOWN) && event->n_conns <= 1);
+}
+
 void events_log(const struct options *options, const struct pool_event *event)
 {
 	const char *host = options->source.host;
 	char remote[NI_MAXHOST + NI_MAXSERV + 4], conns[sizeof(remote) + 40], reason[160];
 
+	if (is_about_one_connection(event))
+		log_about((int)event->conn, NULL);
 	switch (event->type) {
 	case POOL_CONN_UP:
 		if (!event->reconnected) { /* as was asked for: no news */

@@ -1,26 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* log - format on the stack, limit per id, hand over to one sink without waiting for it.
+/* log - format on the stack, limit per id, hand over to the sink (logsink.h).
  *
- * syslog(3) is not used: it waits while the log daemon's queue is full, and the log daemon may be
- * waiting for a file on this very mount. The datagram it would send is sent from here,
- * MSG_DONTWAIT. stderr is asked with poll(2) first, since it may be a pipe that nobody reads.
- *
- * Locks, both leaves, held for bookkeeping and non-blocking calls only: limit_lock guards limits[],
- * sink_lock guards syslog_fd. The level and the sink are atomics. */
+ * limit_lock, a leaf, guards limits[] and is held for bookkeeping only. The level is atomic, log_about()'s words are
+ * the thread's. */
 #include <errno.h>
-#include <poll.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <syslog.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "../conn/mutex.h"
 #include "../conn/util.h"
 #include "log.h"
+#include "logsink.h"
 
 static const int64_t limit_window_ns = 60 * NS_PER_S;
 
@@ -30,25 +22,16 @@ struct limit {
 };
 
 static _Atomic(int) current_level = LEVEL_INFO;
-static _Atomic(int) stderr_fd = STDERR_FILENO; /* -1: to syslog */
-static _Atomic(unsigned int) n_dropped;        /* lines the sink did not take */
+static _Atomic(unsigned int) n_dropped; /* lines the sink did not take */
+static _Thread_local int about_conn = -1;
+static _Thread_local const char *about_op;
 
 static struct mutex limit_lock = MUTEX_INIT;
 static struct limit limits[MSG_COUNT];
 
-static struct mutex sink_lock = MUTEX_INIT;
-static int syslog_fd = -1;
-static struct sockaddr_un syslog_addr = { .sun_family = AF_UNIX, .sun_path = "/dev/log" };
-
-static const struct {
-	const char *name, *prefix;
-	int priority;
-} levels[] = {
-	[LEVEL_ERROR] = { "error", "error: ", LOG_ERR },
-	[LEVEL_WARN] = { "warn", "warning: ", LOG_WARNING },
-	[LEVEL_INFO] = { "info", "", LOG_INFO },
-	[LEVEL_DEBUG] = { "debug", "debug: ", LOG_DEBUG },
-	[LEVEL_TRACE] = { "trace", "trace: ", LOG_DEBUG },
+static const char *const level_names[] = {
+	[LEVEL_ERROR] = "error", [LEVEL_WARN] = "warn",   [LEVEL_INFO] = "info",
+	[LEVEL_DEBUG] = "debug", [LEVEL_TRACE] = "trace",
 };
 
 void log_set_level(enum log_level level)
@@ -66,10 +49,15 @@ bool log_enabled(enum log_level level)
 	return level <= log_get_level();
 }
 
+const char *log_level_name(enum log_level level)
+{
+	return level_names[level];
+}
+
 int log_level_find(const char *name, enum log_level *ret_level)
 {
-	for (unsigned int i = 0; i < ARRAY_SIZE(levels); i++) {
-		if (strcmp(levels[i].name, name) == 0) {
+	for (unsigned int i = 0; i < ARRAY_SIZE(level_names); i++) {
+		if (strcmp(level_names[i], name) == 0) {
 			*ret_level = (enum log_level)i;
 			return 0;
 		}
@@ -77,109 +65,60 @@ int log_level_find(const char *name, enum log_level *ret_level)
 	return -EINVAL;
 }
 
-/* ---- sinks ------------------------------------------------------------------------------- */
+/* ---- where to ---------------------------------------------------------------------------- */
+
+void log_start(enum log_format format)
+{
+	bool journal = format == LOG_FORMAT_JOURNAL ||
+		       (format == LOG_FORMAT_AUTO && logsink_is_journal(STDERR_FILENO));
+
+	logsink_set(journal ? SINK_JOURNAL : format == LOG_FORMAT_JSON ? SINK_JSON : SINK_TEXT,
+		    STDERR_FILENO, NULL);
+}
+
+bool log_detach(enum log_format format)
+{
+	if (format == LOG_FORMAT_AUTO && logsink_get() == SINK_TEXT)
+		logsink_set(SINK_SYSLOG, -1, NULL);
+	return logsink_get() == SINK_TEXT || logsink_get() == SINK_JSON;
+}
+
+void log_set_mount(const char *source, const char *mountpoint)
+{
+	logsink_set_mount(source, mountpoint);
+}
 
 void log_to_syslog(const char *path)
 {
-	tzset(); /* localtime_r() below shall not read files later */
-	mutex_lock(&sink_lock);
-	snprintf(syslog_addr.sun_path, sizeof(syslog_addr.sun_path), "%s",
-		 path ? path : "/dev/log");
-	if (syslog_fd >= 0)
-		close(syslog_fd);
-	syslog_fd = -1;
-	mutex_unlock(&sink_lock);
-	atomic_store(&stderr_fd, -1);
+	logsink_set(SINK_SYSLOG, -1, path);
 }
 
 void log_to_fd(int fd)
 {
-	atomic_store(&stderr_fd, fd);
+	logsink_set(SINK_TEXT, fd, NULL);
 }
 
-static int syslog_connect(void)
+void log_about(int conn, const char *op)
 {
-	cleanup(closep) int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-	if (fd < 0)
-		return -errno;
-	if (connect(fd, (const struct sockaddr *)&syslog_addr, sizeof(syslog_addr)))
-		return -errno;
-	return steal_fd(&fd);
+	about_conn = conn;
+	about_op = op;
 }
 
-/* A restarted log daemon has a new socket behind the same name: connect again, once. */
-static bool syslog_send_locked(const char *line, size_t n) REQUIRES(sink_lock);
-static bool syslog_send_locked(const char *line, size_t n)
-{
-	for (int attempt = 0; attempt < 2; attempt++) {
-		if (syslog_fd < 0)
-			syslog_fd = syslog_connect();
-		if (syslog_fd < 0)
-			return false;
-		if (send(syslog_fd, line, n, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
-			return true;
-		if (errno == EAGAIN || errno == ENOBUFS || errno == EMSGSIZE)
-			return false;
-		close(syslog_fd);
-		syslog_fd = -1;
-	}
-	return false;
-}
-
-/* The form of RFC 3164, as every local log daemon reads it; month names in English. */
-static bool write_syslog(enum log_level level, const char *text)
-{
-	static const char months[][4] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun",
-					  "Jul", "Aug", "Sep", "Oct", "Nov", "Dec" };
-	char line[LOG_LINE_MAX + 128];
-	time_t now = time(NULL);
-	struct tm tm;
-	bool taken;
-	int n;
-
-	localtime_r(&now, &tm);
-	n = snprintf(line, sizeof(line), "<%d>%s %2d %02d:%02d:%02d fusenfs[%d]: %s%s",
-		     LOG_DAEMON | levels[level].priority, months[tm.tm_mon % 12], tm.tm_mday,
-		     tm.tm_hour, tm.tm_min, tm.tm_sec, (int)getpid(), levels[level].prefix, text);
-	mutex_lock(&sink_lock);
-	taken = syslog_send_locked(line, min_size((size_t)n, sizeof(line) - 1));
-	mutex_unlock(&sink_lock);
-	return taken;
-}
-
-static bool write_fd(int fd, enum log_level level, const char *text)
-{
-	struct pollfd ready = { .fd = fd, .events = POLLOUT };
-	char line[LOG_LINE_MAX + 64];
-	int n = snprintf(line, sizeof(line), "fusenfs: %s%s\n", levels[level].prefix, text);
-
-	if (poll(&ready, 1, 0) != 1 || !(ready.revents & POLLOUT))
-		return false;
-	return write(fd, line, min_size((size_t)n, sizeof(line) - 1)) >= 0;
-}
-
-static bool write_line(enum log_level level, const char *text)
-{
-	int fd = atomic_load(&stderr_fd);
-
-	return fd >= 0 ? write_fd(fd, level, text) : write_syslog(level, text);
-}
-
-static void emit(enum log_level level, const char *text)
+static void emit(const struct log_record *record)
 {
 	unsigned int dropped = atomic_exchange(&n_dropped, 0);
 
 	if (dropped) {
-		char lost[64];
+		char text[64];
+		struct log_record lost = { .level = LEVEL_WARN, .text = text, .conn = -1 };
 
-		snprintf(lost, sizeof(lost), "%u log lines were lost", dropped);
-		if (!write_line(LEVEL_WARN, lost)) {
+		snprintf(text, sizeof(text), "%u log lines were lost", dropped);
+		if (!logsink_write(&lost)) {
 			atomic_fetch_add(&n_dropped, dropped + 1);
 			return;
 		}
 	}
-	if (!write_line(level, text))
+	if (!logsink_write(record))
 		atomic_fetch_add(&n_dropped, 1);
 }
 
@@ -207,12 +146,13 @@ bool log_allow(enum message_id id, int64_t now_ns, unsigned int *ret_suppressed)
 	return allowed;
 }
 
-static void add_id(char text[LOG_LINE_MAX], enum message_id id)
+static void emit_suppressed(enum log_level level, enum message_id id, unsigned int n)
 {
-	size_t used = strlen(text);
+	char text[80];
+	struct log_record record = { .level = level, .id = id, .text = text, .conn = -1 };
 
-	if (id != MSG_NONE)
-		snprintf(text + used, LOG_LINE_MAX - used, " [%s]", message_id_name(id));
+	snprintf(text, sizeof(text), "%u more like the next were suppressed", n);
+	emit(&record);
 }
 
 static void log_line(enum log_level level, enum message_id id, const char *format, va_list args)
@@ -220,26 +160,22 @@ static void log_line(enum log_level level, enum message_id id, const char *forma
 static void log_line(enum log_level level, enum message_id id, const char *format, va_list args)
 {
 	enum { ID_ROOM = 64 };
+	struct log_record record = { .level = level, .id = id, .conn = about_conn, .op = about_op };
+	char text[LOG_LINE_MAX - ID_ROOM];
 	int saved_errno = errno;
 	unsigned int suppressed;
-	char text[LOG_LINE_MAX];
-	int n;
 
+	log_about(-1, NULL);
 	if (!log_enabled(level) || !log_allow(id, clock_ns(), &suppressed))
 		goto out;
-	if (suppressed) {
-		snprintf(text, sizeof(text), "%u more like the next were suppressed", suppressed);
-		add_id(text, id);
-		emit(level, text);
-	}
+	if (suppressed)
+		emit_suppressed(level, id, suppressed);
 	errno = saved_errno;
-	n = vsnprintf(text, sizeof(text) - ID_ROOM, format, args);
-	if (n >= (int)sizeof(text) - ID_ROOM)
-		memcpy(text + sizeof(text) - ID_ROOM - sizeof("..."), "...", sizeof("..."));
+	if (vsnprintf(text, sizeof(text), format, args) >= (int)sizeof(text))
+		memcpy(text + sizeof(text) - sizeof("..."), "...", sizeof("..."));
 	message_clean(text);
-	if (level <= LEVEL_WARN)
-		add_id(text, id);
-	emit(level, text);
+	record.text = text;
+	emit(&record);
 out:
 	errno = saved_errno;
 }
@@ -313,4 +249,24 @@ void log_advice(const struct message *message)
 		log_info(MSG_NONE, "why: %s", message->why);
 	for (unsigned int i = 0; i < message->n_tries; i++)
 		log_info(MSG_NONE, "try: %s", message->try[i]);
+}
+
+void log_report(const struct message *message, bool quiet)
+{
+	char text[LOG_LINE_MAX];
+	struct log_record record = { .level = LEVEL_ERROR, .id = message->id, .text = text, .conn = -1 };
+
+	if (message_severity(message->id) != SEVERITY_ERROR)
+		record.level = message_severity(message->id) == SEVERITY_WARNING ? LEVEL_WARN : LEVEL_INFO;
+	if (!quiet)
+		record.message = message;
+	snprintf(text, sizeof(text), "%s%.400s%s%.600s", message->action[0] ? "cannot " : "", message->action,
+		 message->action[0] ? ": " : "", message->reason);
+	if (logsink_get() == SINK_JSON || (logsink_get() == SINK_JOURNAL && logsink_is_journal(STDERR_FILENO))) {
+		if (logsink_write(&record))
+			return;
+	} else if (logsink_get() == SINK_JOURNAL) {
+		logsink_write(&record);
+	}
+	message_print(message, quiet, stderr);
 }

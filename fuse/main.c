@@ -3,7 +3,7 @@
  *
  * As a daemon the child does everything, and the parent waits for one line through a pipe: the child
  * tells when it is mounted, or its exit status why not. Errors go to the terminal's stderr until
- * then, to syslog afterwards. */
+ * then, to syslog afterwards, unless --log-format says otherwise. */
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
@@ -47,7 +47,7 @@ static void tune_allocator(void)
 
 static int report_failure(const struct options *options, const struct message *error, int status)
 {
-	message_print(error, options->quiet, stderr);
+	log_report(error, options->quiet);
 	return status;
 }
 
@@ -70,7 +70,7 @@ static int run_foreground(const struct options *options)
 
 /* ---- as a daemon ------------------------------------------------------------------------- */
 
-static void redirect_to_null(void)
+static void redirect_to_null(bool also_stderr)
 {
 	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 
@@ -78,36 +78,44 @@ static void redirect_to_null(void)
 		return;
 	dup2(fd, STDIN_FILENO);
 	dup2(fd, STDOUT_FILENO);
-	dup2(fd, STDERR_FILENO);
+	if (also_stderr)
+		dup2(fd, STDERR_FILENO);
 	close(fd);
 }
 
+struct daemon {
+	const struct options *options;
+	int pipe_fd; /* -1: the command was told, there is no terminal any more */
+};
+
 static void ready_daemon(void *userdata, const char *line)
 {
-	int *pipe_fd = userdata;
+	struct daemon *daemon = userdata;
+	bool keep_stderr;
 
 	prctl(PR_SET_PDEATHSIG, 0);
-	log_to_syslog(NULL);
+	keep_stderr = log_detach(daemon->options->log_format);
 	log_info(MSG_MOUNTED, "%s", line);
-	if (write(*pipe_fd, line, strlen(line)) < 0)
+	if (write(daemon->pipe_fd, line, strlen(line)) < 0)
 		kill(getpid(), SIGTERM); /* the command was interrupted: unmount again */
-	redirect_to_null();
-	close(*pipe_fd);
-	*pipe_fd = -1;
+	redirect_to_null(!keep_stderr);
+	close(daemon->pipe_fd);
+	daemon->pipe_fd = -1;
 }
 
 static int run_child(const struct options *options, int pipe_fd)
 {
+	struct daemon daemon = { options, pipe_fd };
 	struct message error;
 	int status;
 
 	setsid();
 	prctl(PR_SET_PDEATHSIG, SIGTERM); /* until mounted: an interrupted command mounts nothing */
 	options_log_notes(options);
-	status = mount_main(options, ready_daemon, &pipe_fd, &error);
+	status = mount_main(options, ready_daemon, &daemon, &error);
 	if (!status)
 		return EXIT_OK;
-	if (pipe_fd >= 0)
+	if (daemon.pipe_fd >= 0)
 		return report_failure(options, &error, status);
 	log_message(&error); /* there is no terminal any more */
 	log_advice(&error);
@@ -197,6 +205,7 @@ static int run_mount(const struct options *options)
 		return options->fake ? EXIT_OK : run_remount(options);
 	if (options->fake)
 		return EXIT_OK;
+	log_set_mount(options->source.text, options->mountpoint);
 	return options->foreground ? run_foreground(options) : run_daemon(options);
 }
 
@@ -236,7 +245,9 @@ int main(int argc, char **argv)
 	tune_allocator();
 	if (argc > 1 && !options_is_helper(argv[0]) && command_find(argv[1]))
 		return command_run(argc, argv);
-	if (options_parse(argc, argv, &options, &error))
+	status = options_parse(argc, argv, &options, &error);
+	log_start(options.log_format);
+	if (status)
 		return report_failure(&options, &error, (int)message_exit_code(&error));
 	status = run(&options);
 	options_deinit(&options);

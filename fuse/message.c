@@ -34,6 +34,17 @@ enum message_id message_id_find(const char *name)
 	return MSG_NONE;
 }
 
+const char *message_id_128(enum message_id id, char text[33])
+{
+	static const uint64_t seeds[] = { UINT64_C(0x667573656e667331), UINT64_C(0x667573656e667332) };
+	const char *name = message_id_name(id);
+	unsigned long long high = hash_bytes(name, strlen(name), seeds[0]);
+	unsigned long long low = hash_bytes(name, strlen(name), seeds[1]);
+
+	snprintf(text, 33, "%016llx%016llx", high, low);
+	return text;
+}
+
 enum severity message_severity(enum message_id id)
 {
 	return (unsigned int)id < MSG_COUNT ? catalogue[id].severity : SEVERITY_ERROR;

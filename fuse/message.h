@@ -147,6 +147,8 @@ struct message {
 /* The catalogue. message_id_find returns MSG_NONE for a name it lacks. */
 const char *message_id_name(enum message_id id);
 enum message_id message_id_find(const char *name);
+/* message_id_128 - 32 hexadecimal digits for the journal's MESSAGE_ID, made from the name. Returns text. */
+const char *message_id_128(enum message_id id, char text[33]);
 enum severity message_severity(enum message_id id);
 enum exit_code message_exit_code(const struct message *message);
 

@@ -37,7 +37,7 @@ static int usage_error(struct parser *parser, const char *format, ...)
 	return -EINVAL;
 }
 
-enum { LONG_LOG_LEVEL = 256, LONG_LATER };
+enum { LONG_LOG_LEVEL = 256, LONG_LOG_FORMAT, LONG_LATER };
 
 static const struct option long_options[] = {
 	{ "foreground", no_argument, NULL, 'f' },
@@ -48,7 +48,7 @@ static const struct option long_options[] = {
 	{ "version", no_argument, NULL, 'V' },
 	{ "options", required_argument, NULL, 'o' },
 	{ "log-level", required_argument, NULL, LONG_LOG_LEVEL },
-	{ "log-format", required_argument, NULL, LONG_LATER },
+	{ "log-format", required_argument, NULL, LONG_LOG_FORMAT },
 	{ "config", required_argument, NULL, LONG_LATER },
 	{ NULL, 0, NULL, 0 },
 };
@@ -91,6 +91,24 @@ static int check_type(struct parser *parser, const char *type)
 	return usage_error(parser, "-t %.*s: fusenfs mounts no such type", WORD_SHOWN, type);
 }
 
+static int set_log_format(struct parser *parser, const char *word)
+{
+	static const char *const words[] = {
+		[LOG_FORMAT_AUTO] = "auto", [LOG_FORMAT_TEXT] = "text", [LOG_FORMAT_JSON] = "json",
+		[LOG_FORMAT_JOURNAL] = "journal",
+	};
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(words); i++) {
+		if (strcmp(words[i], word) == 0) {
+			parser->draft.options.log_format = (enum log_format)i;
+			return 0;
+		}
+	}
+	message_set(parser->error, MSG_BAD_VALUE, "--log-format=%.*s is not auto, text, json or journal",
+		    WORD_SHOWN, word);
+	return -EINVAL;
+}
+
 /* mount(8)'s words, where they differ from ours. True if it was one of them. */
 static bool parse_helper_flag(struct parser *parser, int flag, int *ret_error)
 {
@@ -129,6 +147,8 @@ static int parse_flag(struct parser *parser, int flag, int argc, char **argv)
 		return add_list(parser, optarg);
 	case LONG_LOG_LEVEL:
 		return option_apply(parser, option_find(log_name, strlen(log_name)), optarg);
+	case LONG_LOG_FORMAT:
+		return set_log_format(parser, optarg);
 	case LONG_LATER:
 		message_set(parser->error, MSG_OPTION_UNSUPPORTED, "%.*s is not supported yet",
 			    WORD_SHOWN, argv[optind - 1]);
@@ -413,7 +433,6 @@ int options_parse_env(int argc, char **argv, const struct options_env *env,
 		      struct options *ret_options, struct message *ret_error)
 {
 	cleanup(freep) struct parser *parser = calloc(1, sizeof(*parser));
-	bool quiet;
 	int error;
 
 	if (!parser) {
@@ -427,9 +446,9 @@ int options_parse_env(int argc, char **argv, const struct options_env *env,
 		if (parser->n_words >= 2 && !is_command(parser->words[0]))
 			message_action(ret_error, "mount %s on %s", parser->words[0],
 				       parser->words[1]);
-		quiet = parser->draft.options.quiet;
+		*ret_options = (struct options){ .quiet = parser->draft.options.quiet,
+						 .log_format = parser->draft.options.log_format };
 		options_deinit(&parser->draft.options);
-		*ret_options = (struct options){ .quiet = quiet };
 		return error;
 	}
 	*ret_options = parser->draft.options;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* options - the command line, into one struct.
  *
- *	fusenfs [-f] [-d] [-q] [-s] [-o OPTION[,OPTION...]]... SOURCE MOUNTPOINT
+ *	fusenfs [-f] [-d] [-q] [-s] [--log-format=FORMAT] [-o OPTION[,OPTION...]]... SOURCE MOUNTPOINT
  *	fusenfs -h | -V | help [options | [errors] ID | errors]
  *	fusenfs fstab [-o OPTION[,OPTION...]]... SOURCE MOUNTPOINT
  *	mount.fusenfs SOURCE MOUNTPOINT [-fnsv] [-N NAMESPACE] [-o OPTION[,OPTION...]] [-t TYPE]
@@ -92,6 +92,7 @@ struct options {
 	bool foreground;         /* -f or debug */
 	bool debug;              /* -d, -o debug: level debug, foreground */
 	bool quiet;              /* -q */
+	enum log_format log_format; /* --log-format */
 	/* Called as mount.fusenfs or mount.fuse.fusenfs, by mount(8). */
 	bool helper;
 	bool fake;               /* its -f: check the words, mount nothing */
@@ -196,7 +197,7 @@ struct options_env {
 
 /* options_parse - 0: *ret_options is filled in, options_deinit() later. -EINVAL or -ENOMEM: it is
  * not, and *ret_error says why (exit code by message_exit_code()). Reads no file, touches no
- * network and no mount point. quiet is set in *ret_options even on failure. */
+ * network and no mount point. quiet and log_format are set in *ret_options even on failure. */
 int options_parse(int argc, char **argv, struct options *ret_options, struct message *ret_error);
 /* options_parse_env - the same, for a given environment. */
 int options_parse_env(int argc, char **argv, const struct options_env *env,

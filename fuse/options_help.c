@@ -175,8 +175,8 @@ void options_print_help(FILE *stream)
 	fputs("Commands: status [MOUNT]  top  stats MOUNT [SEC]  health [--live] MOUNT  set MOUNT OPTION=VALUE\n"
 	      "          umount MOUNT [--lazy | --force]  fstab ...  help options  help errors  help ID\n",
 	      stream);
-	fputs("General: -f --foreground  -d --debug  -q --quiet  -s --sloppy  --log-level=LEVEL  "
-	      "-h --help  -V --version\n"
+	fputs("General: -f --foreground  -d --debug  -q --quiet  -s --sloppy  -h --help  -V --version\n"
+	      "         --log-level=LEVEL  --log-format=auto|text|json|journal\n"
 	      "Exit status: 0 ok, 1 usage or permission, 2 system, 8 interrupted, 32 not mounted\n",
 	      stream);
 }

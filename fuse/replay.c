@@ -263,6 +263,7 @@ static void end_unknown(struct request *request, int error)
 	forget_name(request, replay->to_dir, replay->to_name);
 	replay->unknown = true;
 	atomic_fetch_add(&memory->n_unknown, 1);
+	log_about(-1, operation_of(request)->name);
 	log_warn(MSG_OUTCOME_UNKNOWN, "%s of '%s' may or may not have happened (ambiguous_ops %llu)",
 		 operation_of(request)->name, replay->name ? replay->name : "a file",
 		 (unsigned long long)atomic_load(&memory->n_ambiguous));

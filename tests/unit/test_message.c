@@ -17,6 +17,7 @@
 #include "../../conn/mount.h"
 #include "../../conn/util.h"
 #include "../../fuse/log.h"
+#include "../../fuse/logsink.h"
 #include "../../fuse/message.h"
 #include "../../fuse/options.h"
 
@@ -481,6 +482,45 @@ static void test_log_lines(void)
 }
 
 /* A sink that takes nothing costs lines, never time; the number is told later. */
+/* Names of files are bytes; JSON is UTF-8, and one line. */
+static void test_log_json(void)
+{
+	static const struct {
+		const char *text, *json;
+	} rows[] = {
+		{ "a 'b' \"c\" \\d", "a 'b' \\\"c\\\" \\\\d" },
+		{ "t\tn\nx", "t?n?x" },
+		{ "\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80", "\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80" },
+		{ "\xff|\xc3|\xe2\x82|\xed\xa0\x80|\xc0\xaf", /* alone, cut, a surrogate, overlong */
+		  "\\ufffd|\\ufffd|\\ufffd\\ufffd|\\ufffd\\ufffd\\ufffd|\\ufffd\\ufffd" },
+	};
+	char got[8192], wanted[256];
+	int ends[2];
+
+	assert(pipe2(ends, O_CLOEXEC) == 0);
+	logsink_set(SINK_JSON, ends[1], NULL);
+	log_set_mount("nas:/\xe4", "/m\"t");
+	for (unsigned int i = 0; i < ARRAY_SIZE(rows); i++) {
+		ssize_t n;
+
+		log_about(3, "REMOVE");
+		log_warn(MSG_OUTCOME_UNKNOWN, "%s", rows[i].text);
+		n = read(ends[0], got, sizeof(got) - 1);
+		assert(n > 0 && got[n - 1] == '\n');
+		got[n] = '\0';
+		snprintf(wanted, sizeof(wanted), "\"error\":\"outcome-unknown\",\"message\":\"%s\",\"mount\":\"/m\\\"t\","
+			 "\"source\":\"nas:/\\ufffd\",\"conn\":3,\"op\":\"REMOVE\"}\n", rows[i].json);
+		assert(strstr(got, wanted));
+	}
+	log_info(MSG_NONE, "next"); /* about nothing */
+	got[read(ends[0], got, sizeof(got) - 1)] = '\0';
+	assert(!strstr(got, "conn") && !strstr(got, "error") && strstr(got, "\"message\":\"next\""));
+	log_set_mount(NULL, NULL);
+	log_to_fd(STDERR_FILENO);
+	close(ends[0]);
+	close(ends[1]);
+}
+
 static void test_log_full(void)
 {
 	char filler[4096] = "";
@@ -595,6 +635,7 @@ int main(void)
 	test_every_failure();
 	test_log_lines();
 	test_log_full();
+	test_log_json();
 	test_log_limit();
 	test_log_levels();
 	test_syslog();

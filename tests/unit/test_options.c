@@ -189,6 +189,34 @@ static const struct {
 	{ "nas1:/data /mnt -o ,,ro,", false, false, false, true, 4 },
 };
 
+static const struct {
+	const char *word;
+	int error;
+	enum log_format format;
+} formats[] = {
+	{ "", 0, LOG_FORMAT_AUTO },
+	{ "--log-format=auto", 0, LOG_FORMAT_AUTO },
+	{ "--log-format=text", 0, LOG_FORMAT_TEXT },
+	{ "--log-format=json", 0, LOG_FORMAT_JSON },
+	{ "--log-format=journal", 0, LOG_FORMAT_JOURNAL },
+	{ "--log-format=xml", -EINVAL, LOG_FORMAT_AUTO },
+	{ "--log-format=json -o nconect=2", -EINVAL, LOG_FORMAT_JSON }, /* the error is to be told in it */
+};
+
+static void test_formats(void)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(formats); i++) {
+		struct options options;
+		struct message error;
+		char line[128];
+
+		snprintf(line, sizeof(line), "%s nas1:/data /mnt", formats[i].word);
+		assert(parse_line(line, &root_env, &options, &error) == formats[i].error);
+		assert(options.log_format == formats[i].format);
+		options_deinit(&options);
+	}
+}
+
 static void test_lines(void)
 {
 	for (unsigned int i = 0; i < ARRAY_SIZE(lines); i++) {
@@ -1261,6 +1289,7 @@ int main(void)
 	test_bad_sources();
 	test_several_servers();
 	test_lines();
+	test_formats();
 	test_bad_lines();
 	test_commands();
 	test_defaults();
