@@ -9,6 +9,7 @@
 #include "../conn/util.h"
 #include "addrlist.h"
 #include "log.h"
+#include "notify.h"
 
 static const char *address(const struct sockaddr_storage *sa, char *text, size_t size)
 {
@@ -45,6 +46,30 @@ static const char *which(const struct pool_event *event, char *text, size_t size
 	return text;
 }
 
+/* The service manager's line: what is so now, not what has happened. */
+static void tell_manager(const struct options *options, const struct pool_event *event)
+{
+	const char *host = options->source.host;
+
+	switch (event->type) {
+	case POOL_CONN_UP:
+	case POOL_CONN_DOWN:
+	case POOL_SERVER_UP:
+		notify_status("server %s OK, %u of %u connections", host, event->n_up, options->nconnect);
+		break;
+	case POOL_SERVER_DOWN:
+		notify_status("server %s not responding", host);
+		break;
+	case POOL_PATH_LOST:
+	case POOL_SERVER_WAITING:
+	case POOL_BAD_REPLY:
+	case POOL_NO_RESVPORT:
+	case POOL_NO_LOCAL:
+	case POOL_NO_SRCPORT:
+		break;
+	}
+}
+
 static bool is_about_one_connection(const struct pool_event *event)
 {
 	return event->type == POOL_BAD_REPLY ||
@@ -56,6 +81,7 @@ void events_log(const struct options *options, const struct pool_event *event)
 	const char *host = options->source.host;
 	char remote[NI_MAXHOST + NI_MAXSERV + 4], conns[sizeof(remote) + 40], reason[160];
 
+	tell_manager(options, event);
 	if (is_about_one_connection(event))
 		log_about((int)event->conn, NULL);
 	switch (event->type) {

@@ -10,6 +10,7 @@
 #include "../conn/util.h"
 #include "lock.h"
 #include "log.h"
+#include "notify.h"
 #include "offline.h"
 
 static const int64_t QUICK_NS = 1 * NS_PER_S;
@@ -277,6 +278,7 @@ static void tell_cause(const struct find *find)
 	log_warn(find->error->id, "still trying to %s: %s", find->error->action,
 		 find->error->reason);
 	log_advice(find->error);
+	notify_status("still trying to %s: %s", find->error->action, find->error->reason);
 }
 
 static int64_t pause_ns(int64_t since_ns, int64_t now_ns)

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* main - words to options, then a mount in the foreground or in a child of its own.
  *
+ * It stays in the foreground with -f, as process 1 (a container), and for a service manager that wants to be told
+ * ($NOTIFY_SOCKET); mount(8)'s helper only as process 1, for what has mount(8) run it waits for its end.
+ *
  * As a daemon the child does everything, and the parent waits for one line through a pipe: the child
  * tells when it is mounted, or its exit status why not. Errors go to the terminal's stderr until
  * then, to syslog afterwards, unless --log-format says otherwise. */
@@ -24,6 +27,7 @@
 #include "log.h"
 #include "message.h"
 #include "mount.h"
+#include "notify.h"
 #include "options.h"
 #include "remount.h"
 
@@ -56,6 +60,23 @@ static int report_failure(const struct options *options, const struct message *e
 static void ready_foreground(void *userdata UNUSED, const char *line)
 {
 	log_info(MSG_MOUNTED, "%s", line);
+	notify_ready(line);
+}
+
+static void end_of_process_1(int number UNUSED)
+{
+	_exit(EXIT_INTERRUPTED);
+}
+
+/* The kernel keeps signals without a handler from process 1, but they are to end what is not mounted yet; later
+ * they are blocked, and read (mount.c). */
+static void be_process_1(void)
+{
+	const struct sigaction action = { .sa_handler = end_of_process_1 };
+
+	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGHUP, &action, NULL);
 }
 
 static int run_foreground(const struct options *options)
@@ -63,6 +84,9 @@ static int run_foreground(const struct options *options)
 	struct message error;
 	int status;
 
+	if (getpid() == 1)
+		be_process_1();
+	notify_open();
 	options_log_notes(options);
 	status = mount_main(options, ready_foreground, NULL, &error);
 	return status ? report_failure(options, &error, status) : EXIT_OK;
@@ -195,6 +219,11 @@ static int enter_namespace(const struct options *options)
 	return result ? EXIT_SYSTEM : EXIT_OK;
 }
 
+static bool stays_in_foreground(const struct options *options)
+{
+	return options->foreground || getpid() == 1 || (!options->helper && notify_is_wanted());
+}
+
 static int run_mount(const struct options *options)
 {
 	int status = enter_namespace(options);
@@ -206,7 +235,7 @@ static int run_mount(const struct options *options)
 	if (options->fake)
 		return EXIT_OK;
 	log_set_mount(options->source.text, options->mountpoint);
-	return options->foreground ? run_foreground(options) : run_daemon(options);
+	return stays_in_foreground(options) ? run_foreground(options) : run_daemon(options);
 }
 
 static int run(const struct options *options)

@@ -35,6 +35,7 @@
 #include "lock.h"
 #include "log.h"
 #include "mountpoint.h"
+#include "notify.h"
 #include "ops.h"
 #include "pages.h"
 #include "process.h"
@@ -43,10 +44,12 @@
 #include "request_table.h"
 #include "runfile.h"
 #include "unmount.h"
+#include "watchdog.h"
 #include "wback.h"
 
 static const int64_t LOCKS_BACK_NS = 1 * NS_PER_S;
 static const int64_t RETRY_NS = 2 * NS_PER_S;
+static const int64_t MANAGER_SLACK_NS = 10 * NS_PER_S; /* beyond the bounds that we know */
 enum { LOCKS_AGAIN_MS = 2000 };
 
 struct mount {
@@ -62,12 +65,14 @@ struct mount {
 	bool mounted;
 	int gone_fd;       /* eventfd: the kernel has ended the session */
 	int signal_fd;
+	int children_fd;   /* process_children_fd() */
 	int stop_fd;       /* epoll: one of these two */
 	int root_stale_fd; /* eventfd: fs_root_is_stale() */
 	struct fusectl fusectl;
 	_Atomic(struct addresses *) addresses; /* once found */
 	char *runfile;
 	struct control *control;
+	struct watchdog *watchdog;
 };
 
 /* dev.h's on_gone has only the fs to go by. */
@@ -109,11 +114,14 @@ static int stage_network(struct mount *mount)
 	struct find *find = &mount->find;
 	int error;
 
+	notify_status("looking for server %s", mount->options->source.host);
 	for (;;) {
+		notify_extend(mount->options->mounttimeo_ns + MANAGER_SLACK_NS);
 		find->deadline_ns = clock_ns() + mount->options->mounttimeo_ns;
 		error = find_server(find);
 		if (!error || !find_is_worth_retrying(find) || clock_ns() + RETRY_NS > give_up_ns)
 			return error;
+		notify_status("trying again: %s", mount->error->reason);
 		poll(NULL, 0, (int)(RETRY_NS / NS_PER_MS));
 	}
 }
@@ -159,6 +167,11 @@ static int stage_pool(struct mount *mount)
 	error = pool_open(&config, &pool);
 	if (error)
 		return fail_system(mount, "cannot start", error);
+	error = watchdog_start(pool, &mount->watchdog);
+	if (error) {
+		pool_close(pool);
+		return fail_system(mount, "cannot start", error);
+	}
 	mount->has_fs = true;
 	error = fs_init(&mount->fs, mount->options, pool, &root);
 	mount->fs.call_limit_ns = mount->call_limit_ns;
@@ -221,6 +234,18 @@ static void session_gone(struct fs *fs)
 	eventfd_write(mount_of(fs)->gone_fd, 1);
 }
 
+/* Where an inherited descriptor is mounted is not known, perhaps nowhere that could be seen from here. */
+static void set_readahead(struct mount *mount)
+{
+	int error = -ENOENT;
+
+	if (mount->point.fuse_fd < 0)
+		error = readahead_set(mount->point.path, readahead_bytes(mount->options));
+	if (error)
+		log_debug("kernel read-ahead left as it is: error %d", -error);
+	prefetch_enable(mount->fs.prefetch, error && mount->options->readahead != 0);
+}
+
 static int stage_fuse(struct mount *mount)
 {
 	int error = new_session(mount);
@@ -232,7 +257,7 @@ static int stage_fuse(struct mount *mount)
 		mountpoint_mount_failed(mount->options, &mount->point, -error, mount->error);
 		return -EIO;
 	}
-	mount->mounted = true;
+	mount->mounted = mount->point.fuse_fd < 0;
 	error = dev_init_session(mount->session);
 	if (!error)
 		error = dev_handshake(&mount->fs);
@@ -242,11 +267,9 @@ static int stage_fuse(struct mount *mount)
 	}
 	if (error)
 		return fail_system(mount, "the kernel did not accept the FUSE session", error);
-	error = readahead_set(mount->point.path, readahead_bytes(mount->options));
-	if (error)
-		log_debug("kernel read-ahead left as it is: error %d", -error);
-	prefetch_enable(mount->fs.prefetch, error && mount->options->readahead != 0);
-	fusectl_open(&mount->fusectl, mount->point.path);
+	if (mount->point.fuse_fd < 0)
+		fusectl_open(&mount->fusectl, mount->point.path);
+	set_readahead(mount);
 	return 0;
 }
 
@@ -279,6 +302,7 @@ static int open_fds(struct mount *mount)
 	sigaddset(&set, SIGHUP);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	mount->children_fd = process_children_fd();
 	mount->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	mount->gone_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	mount->root_stale_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -350,6 +374,7 @@ static void wait_for_stop(struct mount *mount)
 		{ .fd = mount->stop_fd, .events = POLLIN },
 		{ .fd = mount->root_stale_fd, .events = POLLIN },
 		{ .fd = locks_lost_fd(mount->fs.locks), .events = POLLIN },
+		{ .fd = mount->children_fd, .events = POLLIN },
 	};
 	bool locks_wanted = mount->fs.locks && locks_are_absent(mount->fs.locks);
 	eventfd_t count;
@@ -367,6 +392,8 @@ static void wait_for_stop(struct mount *mount)
 			find_root_again(&mount->find);
 			addresses_check(atomic_load(&mount->addresses));
 		}
+		if (fds[3].revents)
+			process_reap(mount->children_fd);
 		if (locks_wanted || fds[2].revents)
 			locks_wanted = !find_locks(&mount->find);
 	}
@@ -388,7 +415,7 @@ static int serve(struct mount *mount)
 {
 	struct unmount unmount = {
 		.fs = &mount->fs,
-		.path = mount->point.path,
+		.path = mount->point.fuse_fd < 0 ? mount->point.path : NULL,
 		.gone_fd = mount->gone_fd,
 		.fusectl = &mount->fusectl,
 	};
@@ -408,6 +435,8 @@ static int serve(struct mount *mount)
 	}
 	control_ending(mount->control);
 	runfile_remove(steal(&mount->runfile));
+	notify_stopping("unmounting");
+	notify_extend(mount->options->umounttimeo_ns + MANAGER_SLACK_NS);
 	if (unmount_run(&unmount, is_readable(mount->gone_fd)))
 		mount->mounted = false;
 	return error == -ECANCELED ? 0 : error;
@@ -452,6 +481,7 @@ static void take_down(struct mount *mount)
 		wback_close(&mount->fs);
 		locks_close(mount->fs.locks, min_i64(LOCKS_BACK_NS, mount->options->umounttimeo_ns));
 		pool_close(mount->fs.pool);
+		watchdog_free(mount->watchdog);
 		addresses_free(atomic_load(&mount->addresses));
 	}
 	/* It also frees what fuse_session_mount() made; but once the mount is detached, it must see that
@@ -474,12 +504,14 @@ static void take_down(struct mount *mount)
 	closep(&mount->stop_fd);
 	closep(&mount->gone_fd);
 	closep(&mount->signal_fd);
+	closep(&mount->children_fd);
 }
 
 /* Before anybody is told that it is mounted. */
 static void open_to_commands(struct mount *mount)
 {
-	mount->runfile = runfile_write(mount->options, mount->point.path);
+	if (mount->point.fuse_fd < 0)
+		mount->runfile = runfile_write(mount->options, mount->point.path);
 	mount->control = control_start(&mount->fs, &mount->own_options, mount->point.path);
 }
 
@@ -492,7 +524,7 @@ static struct mount *mount_new(const struct options *options, struct message *er
 	mount->own_options = *options;
 	mount->options = options = &mount->own_options;
 	mount->error = error;
-	mount->point.fuse_fd = mount->gone_fd = mount->signal_fd = mount->stop_fd = -1;
+	mount->point.fuse_fd = mount->gone_fd = mount->signal_fd = mount->stop_fd = mount->children_fd = -1;
 	mount->root_stale_fd = mount->fusectl.abort_fd = mount->fusectl.waiting_fd = -1;
 	mount->call_limit_ns = INT64_MAX;
 	find_init(&mount->find, options, &mount->fs, error);

@@ -267,6 +267,7 @@ static int check_fuse_fd(const char *typed, int fd, struct message *ret_error)
 			    "%s is not a descriptor of /dev/fuse", typed);
 		return -EINVAL;
 	}
+	fcntl(fd, F_SETFD, FD_CLOEXEC); /* a child that had it would keep the mount alive */
 	return 0;
 }
 

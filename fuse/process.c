@@ -5,12 +5,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../conn/util.h"
@@ -149,4 +152,26 @@ int64_t process_call_limit_ns(void)
 			 default_s ? "default_request_timeout" : "max_request_timeout",
 			 default_s ? default_s : max_s, (double)limit_ns / 1e9);
 	return limit_ns;
+}
+
+int process_children_fd(void)
+{
+	sigset_t set;
+
+	if (getpid() != 1)
+		return -1;
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+void process_reap(int fd)
+{
+	struct signalfd_siginfo info;
+
+	while (read(fd, &info, sizeof(info)) > 0)
+		; /* one for many */
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		;
 }

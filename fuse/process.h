@@ -25,6 +25,12 @@
  * last fork(2): locks are not inherited. */
 void process_protect(void);
 
+/* process_children_fd - process 1 of a container inherits the orphans: a descriptor that is readable when a child
+ * has ended, -1 for any other process. Blocks SIGCHLD; before there are threads. process_reap - take leave of all
+ * that have. On a thread that is not waiting for a child of its own. */
+int process_children_fd(void);
+void process_reap(int fd);
+
 /* process_call_limit_ns - how long a call may last so that the kernel does not abort the mount for it:
  * Linux 6.14 does that to requests that exceed fs.fuse.default_request_timeout or
  * max_request_timeout. INT64_MAX: no such limit. Logs one. */

@@ -13,6 +13,7 @@
 #include "log.h"
 #include "mountpoint.h"
 #include "names.h"
+#include "notify.h"
 #include "request.h"
 #include "silly.h"
 #include "wback.h"
@@ -20,6 +21,8 @@
 enum { LOSSES_NAMED_MAX = 8 }; /* log.h limits lines of one kind to ten */
 
 static const int64_t LAST_CALLS_NS = 500 * NS_PER_MS; /* with a server that answers */
+static const int64_t TELL_NS = 500 * NS_PER_MS;
+static const int64_t MANAGER_SLACK_NS = 10 * NS_PER_S; /* for what follows */
 static const int64_t GOODBYE_NS = 1 * NS_PER_S;       /* for users, when data took all the time */
 
 static bool wait_gone(const struct unmount *unmount, int64_t deadline_ns)
@@ -42,14 +45,28 @@ static void commit_inode(struct inode *inode, void *arg UNUSED)
 	wback_commit(inode);
 }
 
+/* The service manager sees that it goes on, and has the patience that umounttimeo asks for. */
+static void tell_manager(struct fs *fs, int64_t left_ns)
+{
+	notify_status("unmounting: %llu KiB not yet on stable storage of %s",
+		      (unsigned long long)(wback_pool_bytes(fs->wback) + 1023) / 1024, fs->options->source.host);
+	notify_extend(left_ns + MANAGER_SLACK_NS);
+}
+
 /* Until nothing is held that the server may still lose. */
 static void drain(struct fs *fs, int64_t deadline_ns)
 {
 	struct timespec pause = { .tv_nsec = 5 * 1000 * 1000 };
+	int64_t told_ns = 0, now_ns;
 
 	inode_table_each(fs->inodes, commit_inode, NULL);
-	while (wback_pool_bytes(fs->wback) && clock_ns() < deadline_ns)
+	while (wback_pool_bytes(fs->wback) && (now_ns = clock_ns()) < deadline_ns) {
+		if (now_ns - told_ns >= TELL_NS) {
+			tell_manager(fs, deadline_ns - now_ns);
+			told_ns = now_ns;
+		}
 		nanosleep(&pause, NULL);
+	}
 }
 
 /* RELEASE and what it starts (the last REMOVE of a hidden file) come after umount(8) has returned. */
@@ -111,6 +128,8 @@ static bool by_signal(const struct unmount *unmount, int64_t deadline_ns)
 	int error;
 
 	drain(unmount->fs, deadline_ns - min_i64(GOODBYE_NS, timeo_ns / 5));
+	if (!unmount->path)
+		return true;
 	detached = !mountpoint_unmount(unmount->path);
 	if (wait_gone(unmount, deadline_ns))
 		return true;
@@ -130,7 +149,7 @@ bool unmount_run(const struct unmount *unmount, bool gone)
 
 	if (!gone)
 		unmounted = by_signal(unmount, deadline_ns);
-	else if (fusectl_is_mounted(unmount->fusectl, unmount->path))
+	else if (unmount->path && fusectl_is_mounted(unmount->fusectl, unmount->path))
 		unmounted = !mountpoint_unmount(unmount->path);
 	settle(fs, deadline_ns);
 	drain(fs, deadline_ns);
