@@ -112,12 +112,15 @@ struct daemon {
 	int pipe_fd; /* -1: the command was told, there is no terminal any more */
 };
 
+/* A session of its own only now: by its process group autofs knows who mounts for systemd, and does not make it wait
+ * for the mount like everybody else who looks at the directory. */
 static void ready_daemon(void *userdata, const char *line)
 {
 	struct daemon *daemon = userdata;
 	bool keep_stderr;
 
 	prctl(PR_SET_PDEATHSIG, 0);
+	setsid();
 	keep_stderr = log_detach(daemon->options->log_format);
 	log_info(MSG_MOUNTED, "%s", line);
 	if (write(daemon->pipe_fd, line, strlen(line)) < 0)
@@ -133,7 +136,6 @@ static int run_child(const struct options *options, int pipe_fd)
 	struct message error;
 	int status;
 
-	setsid();
 	prctl(PR_SET_PDEATHSIG, SIGTERM); /* until mounted: an interrupted command mounts nothing */
 	options_log_notes(options);
 	status = mount_main(options, ready_daemon, &daemon, &error);

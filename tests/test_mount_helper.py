@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import stat
+import struct
 import subprocess
 from collections import namedtuple
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from lab.procs import run_bounded, wait_for
+from support import libc
 
 HELPERS = [Path("/sbin/mount.fusenfs"), Path("/sbin/mount.fuse.fusenfs")]
 GENERIC = ("rw,defaults,_netdev,nofail,noauto,user,relatime,dirsync,comment=none,x-systemd.automount,"
@@ -264,3 +266,43 @@ def test_runfile(server, point, source):
     assert any(line.startswith("options=") and "nconnect=2" in line for line in lines)
     assert run("umount", point).status == 0
     wait_for(lambda: not made.exists(), 10, "the file to go")
+
+
+# An automounter's half: the descriptor to answer by, opened from within its process group before anybody waits.
+AUTOMOUNTER = """
+import fcntl, os, sys
+input()
+trigger = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECTORY)
+print("open", flush=True)
+fcntl.ioctl(trigger, 0x9360, int(input()))  # AUTOFS_IOC_READY
+"""
+
+
+@pytest.mark.skipif("\tautofs\n" not in Path("/proc/filesystems").read_text(), reason="this kernel has no autofs")
+def test_automount(server, point, source, helpers):
+    """Mounted for an automounter, which the kernel knows by its process group: the helper is of that, and does not wait
+    with everybody else for what it is to mount."""
+    readable, writable = os.pipe()
+    leader = subprocess.Popen(["/usr/bin/python3", "-c", AUTOMOUNTER, point], process_group=0, text=True,
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    options = f"fd={writable},pgrp={leader.pid},minproto=5,maxproto=5,direct"
+    assert libc.mount(b"test", os.fsencode(point), b"autofs", 0, options.encode()) == 0
+    os.close(writable)
+    visitor = None
+    try:
+        print("go", file=leader.stdin, flush=True)
+        assert leader.stdout.readline() == "open\n"
+        visitor = subprocess.Popen(["ls", "-d", f"{point}/."], start_new_session=True, stdout=subprocess.DEVNULL)
+        _, _, token = struct.unpack_from("iiI", os.read(readable, 304))
+        result = subprocess.run([helpers, source, point, "-o", ports(server)], timeout=20, check=False,
+                                capture_output=True, process_group=leader.pid)
+        assert result.returncode == 0, result
+        print(token, file=leader.stdin, flush=True)
+        assert visitor.wait(10) == 0
+        assert [row.type for row in mounts(point)] == ["autofs", "fuse.fusenfs"]
+    finally:
+        os.close(readable)  # whoever waits is told ENOENT
+        leader.kill()
+        leader.wait()
+        if visitor:
+            visitor.wait(10)
