@@ -260,6 +260,8 @@ static int run(const struct options *options)
 	case COMMAND_FSTAB:
 		options_print_fstab(options, stdout);
 		return EXIT_OK;
+	case COMMAND_UNIT:
+		return options_print_unit(options, stdout) ? EXIT_SYSTEM : EXIT_OK;
 	case COMMAND_MOUNT:
 		break;
 	}

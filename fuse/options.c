@@ -315,7 +315,7 @@ static int options_complete(struct parser *parser, const struct options_env *env
 static bool is_later_command(const char *word)
 {
 	static const char *const names[] = {
-		"trace", "doctor", "bench", "exports", "unit",
+		"trace", "doctor", "bench", "exports",
 	};
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(names); i++)
@@ -326,7 +326,8 @@ static bool is_later_command(const char *word)
 
 static bool is_command(const char *word)
 {
-	return strcmp(word, "help") == 0 || strcmp(word, "fstab") == 0 || is_later_command(word);
+	return strcmp(word, "help") == 0 || strcmp(word, "fstab") == 0 || strcmp(word, "unit") == 0 ||
+	       is_later_command(word);
 }
 
 /* "help ID", "help errors", "help errors ID". */
@@ -364,14 +365,37 @@ static bool help_command(struct parser *parser, int *ret_error)
 	return true;
 }
 
-/* "fstab": the words that follow are those of a mount. */
+/* "fstab", "unit": the words that follow are those of a mount. */
 static void fstab_command(struct parser *parser)
 {
-	if (!parser->n_words || strcmp(parser->words[0], "fstab") != 0 || parser->draft.options.helper)
+	if (!parser->n_words || parser->draft.options.helper)
 		return;
-	parser->draft.options.command = COMMAND_FSTAB;
+	if (strcmp(parser->words[0], "fstab") == 0)
+		parser->draft.options.command = COMMAND_FSTAB;
+	else if (strcmp(parser->words[0], "unit") == 0)
+		parser->draft.options.command = COMMAND_UNIT;
+	else
+		return;
 	parser->n_words--;
 	memmove(&parser->words[0], &parser->words[1], parser->n_words * sizeof(parser->words[0]));
+}
+
+/* systemd.mount(5): Where= is absolute, and knows no ".."; a value is one line, and '\\' at its end goes on in the
+ * next one. */
+static int check_unit_words(struct parser *parser)
+{
+	const char *path = parser->words[1], *given = parser->draft.options.given;
+	const char *const values[] = { parser->words[0], path, given ? given : "" };
+
+	if (*path != '/')
+		return usage_error(parser, "a unit needs an absolute mount point");
+	for (const char *at = path; (at = strstr(at, "/..")); at += 3)
+		if (at[3] == '/' || !at[3])
+			return usage_error(parser, "a unit's mount point has no '..' in it");
+	for (unsigned int i = 0; i < ARRAY_SIZE(values); i++)
+		if (strchr(values[i], '\n') || (*values[i] && values[i][strlen(values[i]) - 1] == '\\'))
+			return usage_error(parser, "a unit cannot hold '%.*s'", WORD_SHOWN, values[i]);
+	return 0;
 }
 
 static int parse_words(struct parser *parser)
@@ -401,7 +425,7 @@ static int parse_words(struct parser *parser)
 		return error;
 	if (parser->n_words < 2 || !*parser->words[1])
 		return usage_error(parser, "no mount point given");
-	return 0;
+	return parser->draft.options.command == COMMAND_UNIT ? check_unit_words(parser) : 0;
 }
 
 int option_parse(struct parser *parser, int argc, char **argv, const struct options_env *env)

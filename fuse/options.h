@@ -3,7 +3,7 @@
  *
  *	fusenfs [-f] [-d] [-q] [-s] [--log-format=FORMAT] [-o OPTION[,OPTION...]]... SOURCE MOUNTPOINT
  *	fusenfs -h | -V | help [options | [errors] ID | errors]
- *	fusenfs fstab [-o OPTION[,OPTION...]]... SOURCE MOUNTPOINT
+ *	fusenfs fstab|unit [-o OPTION[,OPTION...]]... SOURCE MOUNTPOINT
  *	mount.fusenfs SOURCE MOUNTPOINT [-fnsv] [-N NAMESPACE] [-o OPTION[,OPTION...]] [-t TYPE]
  *
  * One table (option_table.c) holds every option of ref/options.md: how its value is written, its
@@ -46,6 +46,7 @@ enum command {
 	COMMAND_HELP_ERRORS,  /* message_print_catalogue(), or of options.help_id message_print_help() */
 	COMMAND_VERSION,
 	COMMAND_FSTAB,        /* options_print_fstab() */
+	COMMAND_UNIT,         /* options_print_unit() */
 };
 
 /* The server does not answer: what a call gets once the soft deadline has passed. */
@@ -264,6 +265,8 @@ void options_print_table(FILE *stream);
 
 /* options_print_fstab - the line of fstab(5) that makes this mount: fields escaped, _netdev and nofail added. */
 void options_print_fstab(const struct options *options, FILE *stream);
+/* options_print_unit - the unit of systemd.mount(5) that makes it, its name in a comment. 0 or -ENOMEM. */
+int options_print_unit(const struct options *options, FILE *stream);
 
 /* source_parse - SERVER:/PATH, [V6ADDR]:/PATH or nfs://SERVER[:PORT]/PATH. 0 or -EINVAL with the
  * reason. *ret_source is written on success only. */

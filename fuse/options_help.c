@@ -156,6 +156,7 @@ void options_print_help(FILE *stream)
 {
 	fputs("Usage:  fusenfs SERVER:/EXPORT MOUNTPOINT [-o OPTION[,OPTION...]]\n"
 	      "        SERVER: name or address, [ADDRESS] for IPv6; or nfs://SERVER[:PORT]/EXPORT\n"
+	      "        fusenfs fstab|unit SERVER:/EXPORT MOUNTPOINT [-o ...]      a line for fstab, a unit for systemd\n"
 	      "  fusenfs nas:/export /mnt -o nconnect=16,ro      16 connections, read-only\n"
 	      "  fusermount3 -u /mnt                             unmount; root: umount /mnt\n"
 	      "Most used options (names of nfs(5); all: fusenfs help options), with [default]:\n",
@@ -179,43 +180,4 @@ void options_print_help(FILE *stream)
 	      "         --log-level=LEVEL  --log-format=auto|text|json|journal\n"
 	      "Exit status: 0 ok, 1 usage or permission, 2 system, 8 interrupted, 32 not mounted\n",
 	      stream);
-}
-
-/* ---- fstab ------------------------------------------------------------------------------- */
-
-/* fstab(5): blanks and backslashes of a field in octal. */
-static void put_field(FILE *stream, const char *text)
-{
-	for (; *text; text++)
-		if (strchr(" \t\n\\", *text))
-			fprintf(stream, "\\%03o", *text);
-		else
-			fputc(*text, stream);
-}
-
-/* Whole words only; "\\," is no end of one. */
-static bool has_word(const char *list, const char *word)
-{
-	size_t len = strlen(word);
-
-	for (const char *at = list; (at = strstr(at, word)); at += len)
-		if ((at == list || at[-1] == ',') && (!at[len] || at[len] == ','))
-			return true;
-	return false;
-}
-
-void options_print_fstab(const struct options *options, FILE *stream)
-{
-	static const char *const needed[] = { "_netdev", "nofail" };
-	const char *given = options->given ? options->given : "";
-
-	put_field(stream, options->source.text);
-	fputc(' ', stream);
-	put_field(stream, options->mountpoint);
-	fputs(" fusenfs ", stream);
-	put_field(stream, given);
-	for (unsigned int i = 0, n = *given != '\0'; i < ARRAY_SIZE(needed); i++)
-		if (!has_word(given, needed[i]))
-			fprintf(stream, "%s%s", n++ ? "," : "", needed[i]);
-	fputs(" 0 0\n", stream);
 }
