@@ -255,6 +255,9 @@ static int run(const struct options *options)
 		else
 			message_print_help(options->help_id, stdout);
 		return EXIT_OK;
+	case COMMAND_HELP_COMPLETION:
+		options_print_completion(stdout);
+		return EXIT_OK;
 	case COMMAND_VERSION:
 		return print_version();
 	case COMMAND_FSTAB:

@@ -360,6 +360,8 @@ static bool help_command(struct parser *parser, int *ret_error)
 		options->command = COMMAND_HELP;
 	else if (parser->n_words == 2 && strcmp(parser->words[1], "options") == 0)
 		options->command = COMMAND_HELP_OPTIONS;
+	else if (parser->n_words == 2 && strcmp(parser->words[1], "completion") == 0)
+		options->command = COMMAND_HELP_COMPLETION;
 	else
 		*ret_error = help_on_message(parser);
 	return true;

@@ -44,6 +44,7 @@ enum command {
 	COMMAND_HELP,         /* options_print_help() */
 	COMMAND_HELP_OPTIONS, /* options_print_table() */
 	COMMAND_HELP_ERRORS,  /* message_print_catalogue(), or of options.help_id message_print_help() */
+	COMMAND_HELP_COMPLETION, /* options_print_completion() */
 	COMMAND_VERSION,
 	COMMAND_FSTAB,        /* options_print_fstab() */
 	COMMAND_UNIT,         /* options_print_unit() */
@@ -262,6 +263,9 @@ char *options_fuse(const struct options *options);
 /* The two help texts, both read from the table. */
 void options_print_help(FILE *stream);
 void options_print_table(FILE *stream);
+/* options_print_completion - for a shell's completion, one word a line after its kind: "option nconnect=", "option
+ * lookupcache=all", "option ro", "flag --help", "command fstab", "topic options". */
+void options_print_completion(FILE *stream);
 
 /* options_print_fstab - the line of fstab(5) that makes this mount: fields escaped, _netdev and nofail added. */
 void options_print_fstab(const struct options *options, FILE *stream);

@@ -181,3 +181,40 @@ void options_print_help(FILE *stream)
 	      "Exit status: 0 ok, 1 usage or permission, 2 system, 8 interrupted, 32 not mounted\n",
 	      stream);
 }
+
+/* ---- for a shell ------------------------------------------------------------------------- */
+
+static void put_completion(const struct option_row *row, FILE *stream)
+{
+	size_t last = strlen(row->name) - 1;
+
+	if (row->state != OPTION_HONOURED && row->state != OPTION_GENERIC)
+		return;
+	if (row->name[last] == '*') {
+		fprintf(stream, "option %.*s\n", (int)last, row->name);
+		return;
+	}
+	if (row->kind != KIND_CHOICE || row->value_optional)
+		fprintf(stream, "option %s%s\n", row->name, row->value && !row->value_optional ? "=" : "");
+	for (const struct option_choice *choice = row->choices; choice && choice->word; choice++)
+		if (!choice->hidden)
+			fprintf(stream, "option %s=%s\n", row->name, choice->word);
+}
+
+void options_print_completion(FILE *stream)
+{
+	static const char *const words[] = {
+		"flag --foreground",         "flag --debug",           "flag --quiet",
+		"flag --sloppy",             "flag --help",            "flag --version",
+		"flag --options",            "flag --log-level=error", "flag --log-level=warn",
+		"flag --log-level=info",     "flag --log-level=debug", "flag --log-level=trace",
+		"flag --log-format=auto",    "flag --log-format=text", "flag --log-format=json",
+		"flag --log-format=journal", "command help",           "command fstab",
+		"command unit",              "topic options",
+	};
+
+	for (unsigned int i = 0; i < option_table_n; i++)
+		put_completion(&option_table[i], stream);
+	for (unsigned int i = 0; i < ARRAY_SIZE(words); i++)
+		fprintf(stream, "%s\n", words[i]);
+}

@@ -20,6 +20,7 @@ from test_service import loops_of, stopped_thread
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300),
               pytest.mark.skipif(image() is None, reason="no image: tests/lab/boot.sh makes it")]
 
+TOP = Path(__file__).resolve().parents[1]
 TARGET = "/mnt/nas"
 BOOT, SHUTDOWN = 10, 10  # seconds; without a server it takes no longer than mounttimeo more
 WAIT = 12                # mounttimeo (10 s), and a little
@@ -35,7 +36,7 @@ HIDES = ["ProtectSystem=yes", "ProtectHome=yes", "PrivateTmp=yes", "PrivateDevic
 @pytest.fixture(scope="session")
 def installed(workdir):
     """What meson install puts in its place, for a system whose /sbin is a link."""
-    build = os.environ.get("FUSENFS_BUILD", str(Path(__file__).resolve().parents[1] / "build"))
+    build = os.environ.get("FUSENFS_BUILD", str(TOP / "build"))
     place = workdir / "installed"
     run_bounded(["meson", "install", "-C", build, "--no-rebuild", "--quiet", "--destdir", place])
     (place / "sbin").rename(place / "usr/sbin")
@@ -43,11 +44,17 @@ def installed(workdir):
 
 
 @pytest.fixture
-def machine(workdir, installed, request):
+def machine_without(workdir, request):
+    """One that has never heard of fusenfs."""
     made = Machine(workdir / re.sub(r"\W", "_", request.node.name))
-    shutil.copytree(installed, made.layer, symlinks=True, dirs_exist_ok=True)
     yield made
     made.close()
+
+
+@pytest.fixture
+def machine(machine_without, installed):
+    shutil.copytree(installed, machine_without.layer, symlinks=True, dirs_exist_ok=True)
+    return machine_without
 
 
 def options_of(server, more=""):
@@ -248,3 +255,34 @@ def test_hardening_that_hides(machine, server):
         if is_mounted(machine):
             seen.append(setting)
     assert not seen
+
+
+@pytest.fixture(scope="session")
+def package(workdir):
+    """The Debian package, without a complaint of lintian's."""
+    directory = workdir / "deb"
+    run_bounded([TOP / "packaging/deb", directory], 300)
+    return next(path for path in directory.glob("fusenfs_*.deb"))
+
+
+def test_package(machine_without, server, package):
+    """Installed, used by fstab and as a service, and taken away again, on a machine that had nothing of it."""
+    machine = machine_without
+    shutil.copy(package, machine.layer / "fusenfs.deb")
+    machine.start()
+    source, words = f"127.0.0.1:{server.rw}", options_of(server)
+    machine.run("dpkg", "--install", "/fusenfs.deb")
+    machine.run("sh", "-c", f"mkdir -p {TARGET}; fusenfs fstab {source} {TARGET} -o {words} >>/etc/fstab; mount {TARGET}")
+    machine.run("sh", "-c", f"echo hello >{TARGET}/f; umount {TARGET}")
+    assert (server.rw / "f").read_text() == "hello\n"
+    machine.run("sh", "-c", f"printf 'SOURCE={source}\nTARGET={TARGET}\nOPTIONS={words}\n' >/etc/fusenfs/nas.conf")
+    machine.run("systemctl", "enable", "--now", "fusenfs@nas.service")
+    assert is_mounted(machine) and machine.run("cat", f"{TARGET}/f") == "hello\n"
+    first = daemon_of(machine)
+    machine.run("dpkg", "--install", "/fusenfs.deb")  # again: nobody's mount ends for it
+    assert daemon_of(machine) == first and machine.run("cat", f"{TARGET}/f") == "hello\n"
+    machine.run("systemctl", "disable", "--now", "fusenfs@nas.service")
+    machine.run("dpkg", "--purge", "fusenfs")
+    left = machine.run("sh", "-c", "find / -xdev -name '*fusenfs*' -not -path '/proc/*' -not -path '/fusenfs.deb'"
+                       " -not -path '/var/log/*' -not -path '/sys/*' -not -path '/run/*' 2>/dev/null").splitlines()
+    assert {name for name in left if name[0] == "/"} <= {"/etc/fusenfs"} and machine.power_off() < SHUTDOWN

@@ -101,3 +101,88 @@ def test_unit_is_checked():
                          (["nas:/x", "/b", "-o", "nconnect=0"], "bad-value"), (["nas:/x"], "usage")):
         done = run(PROGRAM, "unit", *words)
         assert done.returncode == 1 and re.search(regex, done.stdout), done.stdout
+
+
+# --- completion
+
+COMPLETE = r"""
+. /usr/share/bash-completion/bash_completion
+program=$1 file=$2 line=$3
+PATH=${program%/*}:$PATH
+. "$file"
+set -f
+# As readline splits it, by COMP_WORDBREAKS; the cursor is at the end.
+COMP_LINE=$line COMP_POINT=${#line}
+mapfile -t COMP_WORDS < <(/usr/bin/python3 -c '
+import re, sys
+print("\n".join(re.findall(r"[=:]+|[^\s=:]+", sys.argv[1]) + ([""] if sys.argv[1][-1] in " =:" else [])))' "$line")
+COMP_CWORD=$((${#COMP_WORDS[@]} - 1)) COMP_TYPE=9 COMP_KEY=9
+compopt() { :; } # not within a completion of readline's
+_fusenfs fusenfs
+printf '%s\n' "${COMPREPLY[@]}"
+"""
+COMPLETIONS = [
+    # line, some that are offered, some that are not
+    ("fusenfs ", {"help", "fstab", "unit"}, {"nconnect="}),
+    ("fusenfs fs", {"fstab"}, {"unit"}),
+    ("fusenfs help ", {"options"}, {"fstab"}),
+    ("fusenfs --log-f", {"--log-format=json", "--log-format=auto"}, {"--log-level=info"}),
+    ("fusenfs --log-format=j", {"json", "journal"}, {"text", "--log-format=json"}),
+    ("fusenfs nas:/x /mnt -o nconn", {"nconnect="}, {"nconn"}),
+    ("fusenfs nas:/x /mnt -o ro,lookup", {"ro,lookupcache=all", "ro,lookupcache=none"}, {"lookupcache=all"}),
+    ("fusenfs nas:/x /mnt -o ro,lookupcache=p", {"pos", "positive"}, {"all", "ro,lookupcache=pos"}),
+    ("fusenfs nas:/x /mnt -o nconnect=8,so", {"8,soft", "8,softerr", "8,softwrite=hold"}, {"soft"}),
+    ("fusenfs nas:/x /mnt -o ver", {"vers=3"}, {"vers=4"}),
+    ("fusenfs unit nas:/x /us", {"/usr"}, set()),
+    ("fusenfs nas:/x /us", {"/usr"}, set()),
+    ("mount.fusenfs nas:/x /mnt -o nor", {"noresvport"}, set()),
+]
+
+
+@pytest.mark.parametrize("line, offered, others", COMPLETIONS, ids=[c[0] for c in COMPLETIONS])
+def test_completion(installed, line, offered, others):
+    done = run("bash", "--norc", "-c", COMPLETE, "bash", PROGRAM, one(installed, "completions/fusenfs"), line)
+    replies = set(done.stdout.splitlines())
+    assert offered <= replies and not others & replies, done.stdout
+
+
+def test_completion_is_the_option_table():
+    """Every option that is documented can be completed, and the other way round."""
+    table = set(re.findall(r"^  (\w[\w.]*)", run(PROGRAM, "help", "options").stdout.partition("\nAccepted")[0], re.M))
+    words = set(re.findall(r"^option ([\w.-]+)", run(PROGRAM, "help", "completion").stdout, re.M))
+    generic = run(PROGRAM, "help", "options").stdout.partition("no effect inside the daemon:")[2].partition("\n\n")[0]
+    assert table and words == table | {word.rstrip("*") for word in generic.split()}
+
+
+# --- packages
+
+
+def test_apparmor_profile(installed, tmp_path):
+    """It compiles; and a wrong word does not."""
+    text = one(installed, "usr.bin.fusenfs").read_text()
+    assert "@bindir@" not in text
+    for profile, status in ((text, 0), (text.replace("ipc_lock", "ipc_luck"), 1)):
+        (tmp_path / "profile").write_text(profile)
+        assert run("apparmor_parser", "-Q", "-K", tmp_path / "profile").returncode == status
+
+
+def test_versions_agree():
+    """meson.build, the changelog of the Debian package, and the spec."""
+    version = re.search(r"version: '([^']+)'", (TOP / "meson.build").read_text()).group(1)
+    assert re.match(r"fusenfs \(([^)]+)\)", (TOP / "packaging/debian/changelog").read_text()).group(1) == version
+    spec = (TOP / "packaging/rpm/fusenfs.spec").read_text()
+    assert re.search(r"^Version: +(\S+)$", spec, re.M).group(1) == version
+    assert f"fusenfs {version}" in run(PROGRAM, "--version").stdout
+
+
+def test_spec_is_parsed():
+    done = run("rpmspec", "--parse", TOP / "packaging/rpm/fusenfs.spec")
+    assert done.returncode == 0 and "warning" not in done.stdout, done.stdout
+
+
+@pytest.mark.slow
+def test_rpm(tmp_path):
+    """It can be built, and has what the Debian package has."""
+    run_bounded([TOP / "packaging/rpm/build", tmp_path], 300)
+    files = run_bounded(["rpm", "-qpl", *tmp_path.glob("*.rpm")]).stdout.splitlines()
+    assert {"/usr/bin/fusenfs", "/usr/sbin/mount.fusenfs", "/usr/lib/systemd/system/fusenfs@.service"} <= set(files)
