@@ -26,6 +26,7 @@
 #include "command/command.h"
 #include "log.h"
 #include "message.h"
+#include "message_manual.h"
 #include "mount.h"
 #include "notify.h"
 #include "options.h"
@@ -243,6 +244,12 @@ static int run_mount(const struct options *options)
 static int run(const struct options *options)
 {
 	switch (options->command) {
+	case COMMAND_MANUAL_OPTIONS:
+		options_print_manual(stdout);
+		return EXIT_OK;
+	case COMMAND_MANUAL_ERRORS:
+		message_print_manual(stdout);
+		return EXIT_OK;
 	case COMMAND_HELP:
 		options_print_help(stdout);
 		return EXIT_OK;

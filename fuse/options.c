@@ -348,6 +348,27 @@ static int help_on_message(struct parser *parser)
 	return -EINVAL;
 }
 
+static const struct {
+	const char *word;
+	enum command command;
+} help_topics[] = {
+	{ "options", COMMAND_HELP_OPTIONS },
+	{ "completion", COMMAND_HELP_COMPLETION }, /* for programs, as are the next two */
+	{ "manual-options", COMMAND_MANUAL_OPTIONS },
+	{ "manual-errors", COMMAND_MANUAL_ERRORS },
+};
+
+static int help_topic(struct parser *parser)
+{
+	for (unsigned int i = 0; parser->n_words == 2 && i < ARRAY_SIZE(help_topics); i++) {
+		if (strcmp(parser->words[1], help_topics[i].word) == 0) {
+			parser->draft.options.command = help_topics[i].command;
+			return 0;
+		}
+	}
+	return help_on_message(parser);
+}
+
 /* "help", "help options": true, with *ret_error 0 or what is wrong with it. */
 static bool help_command(struct parser *parser, int *ret_error)
 {
@@ -358,12 +379,8 @@ static bool help_command(struct parser *parser, int *ret_error)
 	*ret_error = 0;
 	if (parser->n_words == 1)
 		options->command = COMMAND_HELP;
-	else if (parser->n_words == 2 && strcmp(parser->words[1], "options") == 0)
-		options->command = COMMAND_HELP_OPTIONS;
-	else if (parser->n_words == 2 && strcmp(parser->words[1], "completion") == 0)
-		options->command = COMMAND_HELP_COMPLETION;
 	else
-		*ret_error = help_on_message(parser);
+		*ret_error = help_topic(parser);
 	return true;
 }
 

@@ -45,6 +45,8 @@ enum command {
 	COMMAND_HELP_OPTIONS, /* options_print_table() */
 	COMMAND_HELP_ERRORS,  /* message_print_catalogue(), or of options.help_id message_print_help() */
 	COMMAND_HELP_COMPLETION, /* options_print_completion() */
+	COMMAND_MANUAL_OPTIONS, /* options_print_manual() */
+	COMMAND_MANUAL_ERRORS,  /* message_print_manual() */
 	COMMAND_VERSION,
 	COMMAND_FSTAB,        /* options_print_fstab() */
 	COMMAND_UNIT,         /* options_print_unit() */
@@ -266,6 +268,8 @@ void options_print_table(FILE *stream);
 /* options_print_completion - for a shell's completion, one word a line after its kind: "option nconnect=", "option
  * lookupcache=all", "option ro", "flag --help", "command fstab", "topic options". */
 void options_print_completion(FILE *stream);
+/* options_print_manual - the section OPTIONS of fusenfs(1), in man(7)'s language. */
+void options_print_manual(FILE *stream);
 
 /* options_print_fstab - the line of fstab(5) that makes this mount: fields escaped, _netdev and nofail added. */
 void options_print_fstab(const struct options *options, FILE *stream);

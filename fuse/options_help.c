@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* options_help - --help and `fusenfs help options`, read from the table. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "../conn/util.h"
 #include "option_table.h"
 #include "options.h"
+#include "roff.h"
 
 static const char *const group_titles[N_GROUPS] = {
 	[GROUP_CONNECTION] = "Connections and addresses",
@@ -210,11 +212,76 @@ void options_print_completion(FILE *stream)
 		"flag --log-level=info",     "flag --log-level=debug", "flag --log-level=trace",
 		"flag --log-format=auto",    "flag --log-format=text", "flag --log-format=json",
 		"flag --log-format=journal", "command help",           "command fstab",
-		"command unit",              "topic options",
+		"command unit",              "topic options",        "topic errors",
 	};
 
 	for (unsigned int i = 0; i < option_table_n; i++)
 		put_completion(&option_table[i], stream);
 	for (unsigned int i = 0; i < ARRAY_SIZE(words); i++)
 		fprintf(stream, "%s\n", words[i]);
+	for (unsigned int id = MSG_NONE + 1; id < MSG_COUNT; id++)
+		fprintf(stream, "topic %s\n", message_id_name((enum message_id)id));
+}
+
+/* ---- the manual -------------------------------------------------------------------------- */
+
+static void put_manual_names(const char *title, enum option_state state, FILE *stream)
+{
+	const char *between = "";
+	char *text = NULL;
+	size_t size;
+	FILE *names = open_memstream(&text, &size);
+
+	if (!names)
+		return;
+	for (unsigned int i = 0; i < option_table_n; i++) {
+		if (option_table[i].state != state)
+			continue;
+		fprintf(names, "%s%s", between, option_table[i].name);
+		between = ", ";
+	}
+	fclose(names);
+	fprintf(stream, "%s\n", title);
+	roff_text(stream, text);
+	free(text);
+}
+
+static void put_manual_row(const struct option_row *row, FILE *stream)
+{
+	char syntax[128], range[128];
+	bool ranged = row->kind != KIND_FLAG && row->kind != KIND_CHOICE && row->kind != KIND_STRING;
+
+	fputs(".TP\n.B ", stream);
+	roff_word(stream, syntax_text(row, syntax, sizeof(syntax)));
+	fputc('\n', stream);
+	roff_text(stream, row->help);
+	if (ranged) {
+		fputs(".br\n", stream);
+		roff_text(stream, option_range(row, range, sizeof(range)));
+	}
+	if (default_text(row)) {
+		fputs(".br\nDefault:\n", stream);
+		roff_text(stream, default_text(row));
+	}
+}
+
+void options_print_manual(FILE *stream)
+{
+	fputs(".SH OPTIONS\nThey are given with\n.BR \\-o ,\nand have the names of\n.BR nfs (5).\n"
+	      "Of words that exclude each other the rightmost wins.\n"
+	      "BYTES take K, M or G; SEC, where it is not an option of\n.BR nfs (5),\ntakes ms.\n", stream);
+	for (unsigned int group = 0; group < N_GROUPS; group++) {
+		fputs(".SS ", stream);
+		roff_word(stream, group_titles[group]);
+		fputc('\n', stream);
+		for (unsigned int i = 0; i < option_table_n; i++)
+			if (option_table[i].group == group && option_table[i].state == OPTION_HONOURED)
+				put_manual_row(&option_table[i], stream);
+	}
+	fputs(".SS Other words\n", stream);
+	put_manual_names("Accepted, without an effect inside the daemon:", OPTION_GENERIC, stream);
+	fputs(".PP\n", stream);
+	put_manual_names("Accepted with one warning, without an effect:", OPTION_IGNORED, stream);
+	fputs(".PP\n", stream);
+	put_manual_names("Known, and an error:", OPTION_REFUSED, stream);
 }

@@ -428,7 +428,7 @@ def test_commands_are_documented():
     names = re.findall(r'^\t\{ "(\w+)", command_', table, re.MULTILINE)
     assert len(names) >= 6
     text = fusenfs("--help").output
-    readme, manual = ((TOP / name).read_text() for name in ("README.md", "packaging/fusenfs.8"))
+    readme, manual = ((TOP / name).read_text() for name in ("README.md", "packaging/man/fusenfs.1.in"))
     for name in names:
         assert re.search(rf"\b{name}\b", text) and f"| `{name} " in readme and f".B {name}\n" in manual, name
         result = fusenfs(name, "--help")

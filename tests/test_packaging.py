@@ -154,6 +154,72 @@ def test_completion_is_the_option_table():
     assert table and words == table | {word.rstrip("*") for word in generic.split()}
 
 
+# --- manuals, scripts
+
+PAGES = ["fusenfs.1", "fusenfs-errors.7", "mount.fusenfs.8"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_manual(installed, page):
+    """Neither groff nor mandoc has a complaint."""
+    path = one(installed, page)
+    done = subprocess.run(["man", "--warnings", "--local-file", path], capture_output=True, text=True, check=False,
+                          env=os.environ | {"LC_ALL": "C.UTF-8", "MANWIDTH": "80"})
+    assert (done.returncode, done.stderr) == (0, "") and "SEE ALSO" in done.stdout
+    done = run("mandoc", "-T", "lint", "-W", "style", path)
+    assert done.stdout == ""
+
+
+def rendered(installed, page):
+    text = run_bounded(["mandoc", "-T", "utf8", one(installed, page)]).stdout
+    return re.sub(".\b", "", text)
+
+
+def has_entry(text, word):
+    """What is explained stands at the indentation of paragraphs."""
+    return bool(re.search(rf"(?m)^       {re.escape(word)}(\s|$)", text))
+
+
+def test_manual_has_the_option_table(installed):
+    """Every option that --help options documents has its entry, with its default."""
+    text = rendered(installed, "fusenfs.1")
+    for line in run(PROGRAM, "help", "options").stdout.partition("\nAccepted")[0].splitlines():
+        match = re.match(r"  (\S+)  ", line)
+        if match:
+            assert has_entry(text, match.group(1)), line
+
+
+def test_manual_has_every_message(installed):
+    """Ids that the source uses, and no others; each with what is said."""
+    sources = "".join(path.read_text() for path in (TOP / "fuse").rglob("*.c") if path.name != "message_help.c")
+    catalogue = re.findall(r'X\((MSG_\w+), "([^"]+)", (\w+)', (TOP / "fuse/message.h").read_text())
+    text = rendered(installed, "fusenfs-errors.7")
+    assert len(catalogue) > 60
+    for name, id_, _ in catalogue:
+        assert has_entry(text, id_) == bool(re.search(rf"\b{name}\b", sources)), id_
+    flat = " ".join(text.split())
+    assert "... does not export '...'" in flat and "nfs: server ... not responding, ..." in flat
+
+
+def shell_scripts():
+    for top in ("tests", "packaging"):
+        for path in sorted((TOP / top).rglob("*")):
+            if path.is_file() and path.suffix != ".py":
+                with open(path, "rb") as file:
+                    first = file.readline(80)
+                if re.match(rb"#!.*/(ba)?sh\b", first) or b"shellcheck shell=" in first:
+                    yield path
+    yield TOP / "packaging/completion/fusenfs"
+
+
+def test_shellcheck():
+    """Every shell script; what it sources is followed."""
+    scripts = list(shell_scripts())
+    assert TOP / "tests/run" in scripts and TOP / "packaging/deb" in scripts and len(scripts) > 8
+    done = run("shellcheck", "--external-sources", f"--source-path={TOP}", *scripts)
+    assert done.returncode == 0, done.stdout
+
+
 # --- packages
 
 

@@ -283,6 +283,12 @@ static void test_commands(void)
 		{ "--help nas1", COMMAND_HELP },
 		{ "help", COMMAND_HELP },
 		{ "help options", COMMAND_HELP_OPTIONS },
+		{ "help errors", COMMAND_HELP_ERRORS },
+		{ "help errors conn-refused", COMMAND_HELP_ERRORS },
+		{ "help conn-refused", COMMAND_HELP_ERRORS },
+		{ "help completion", COMMAND_HELP_COMPLETION },
+		{ "unit nas1:/data /mnt", COMMAND_UNIT },
+		{ "fstab nas1:/data /mnt", COMMAND_FSTAB },
 		{ "-V", COMMAND_VERSION },
 		{ "--version", COMMAND_VERSION },
 	};
