@@ -92,14 +92,16 @@ def point(workdir, request, fusectl):
 
 @contextlib.contextmanager
 def process(argv, **kwargs):
-    """A program that is not to outlive the test; its stderr is a pipe."""
+    """A program that is not to outlive the test, nor are its children; its stderr is a pipe."""
     started = subprocess.Popen([str(word) for word in argv], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
-                               stdin=subprocess.DEVNULL, **kwargs)
+                               stdin=subprocess.DEVNULL, start_new_session=True, **kwargs)
     try:
         yield started
     finally:
-        started.kill()
-        started.communicate()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGKILL)
+        started.wait(10)
+        started.stderr.close()
 
 
 # --- the notify protocol

@@ -5,9 +5,10 @@
 BUILD_PACKAGES=(meson ninja-build gcc libc6-dev pkg-config libfuse3-dev libnfs-dev libjansson-dev)
 LAB_PACKAGES=(fuse3 nfs-ganesha nfs-ganesha-vfs rpcbind python3 iproute2 mount e2fsprogs)
 TEST_PACKAGES=(nfs-common nfs-ganesha-mem python3-pytest python3-pytest-timeout nftables strace tmux systemd
-	apparmor bash-completion rpm mandoc man-db shellcheck)
+	apparmor bash-completion rpm mandoc man-db shellcheck python3-yaml)
 BENCH_PACKAGES=(git rsync)
 BOOT_PACKAGES=(systemd-container debootstrap)
+IMAGE_PACKAGES=(buildah crun debootstrap)
 PACKAGE_PACKAGES=(debhelper dh-apparmor dpkg-dev fakeroot lintian rpm)
 POLICY=/usr/sbin/policy-rc.d
 
