@@ -122,6 +122,7 @@ enum severity { SEVERITY_ERROR, SEVERITY_WARNING, SEVERITY_NOTICE };
 	X(MSG_BAD_REPLY, "bad-reply", EXIT_OK, SEVERITY_WARNING)                       \
 	X(MSG_OPTIONS_SET, "options-set", EXIT_OK, SEVERITY_NOTICE)                     \
 	X(MSG_NO_CONTROL, "no-control", EXIT_OK, SEVERITY_WARNING)                      \
+	X(MSG_NO_METRICS, "no-metrics", EXIT_OK, SEVERITY_WARNING)                      \
 	X(MSG_NO_ANSWER, "no-answer", EXIT_MOUNT_FAILED, SEVERITY_ERROR)                \
 	X(MSG_UNSAVED, "unsaved", EXIT_MOUNT_FAILED, SEVERITY_ERROR)
 

@@ -124,6 +124,8 @@ static const char *const texts[MSG_COUNT] = {
 	[MSG_NO_CONTROL] = "The control socket could not be made: fusenfs status and the like cannot reach this mount, which\n"
 			   "works all the same. Its directory must belong to who mounts, and nobody else may write to it:\n"
 			   "/run/fusenfs, $XDG_RUNTIME_DIR/fusenfs or /tmp/fusenfs-UID; ctl=PATH puts it elsewhere.",
+	[MSG_NO_METRICS] = "The address or port of metrics= cannot be had: it is in use, or not one of this host. The mount goes\n"
+			   "on without. Every mount needs a port of its own.",
 	[MSG_NO_ANSWER] = "The daemon of a mount does not answer its control socket: it was killed (umount -l takes the dead\n"
 			  "mount away), is stopped, or the socket is not in its place (--ctl=PATH).",
 	[MSG_UNSAVED] = "Written data is not on the server's disk, and saving it gets no further. It stays mounted, and is\n"

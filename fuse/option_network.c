@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* option_network - what the options of transports, addresses and ports are together: rules 4 and 5 of
  * ref/options.md. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "../conn/util.h"
@@ -38,6 +40,46 @@ static int bad_list(struct parser *parser, const char *name, const char *text, c
 {
 	message_set(parser->error, MSG_BAD_VALUE, "%s=%.*s: %s", name, WORD_SHOWN, text, why);
 	return -EINVAL;
+}
+
+static int bad_metrics(struct parser *parser, const char *why)
+{
+	bad_list(parser, "metrics", parser->draft.options.metrics_text, why);
+	message_why(parser->error, "ADDR:PORT, [ADDR]:PORT for IPv6, or PORT for 127.0.0.1.");
+	return -EINVAL;
+}
+
+/* Addresses and no names: to look one up may take long. */
+static int complete_metrics(struct parser *parser)
+{
+	struct options *options = &parser->draft.options;
+	char host[64] = "127.0.0.1", *end;
+	const char *text = options->metrics_text, *port = text ? strrchr(text, ':') : NULL;
+	struct sockaddr_in *in = (struct sockaddr_in *)&options->metrics;
+	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&options->metrics;
+	bool v6 = port && text[0] == '[' && port[-1] == ']';
+	unsigned long number;
+
+	if (!text)
+		return 0;
+#ifndef HAVE_MICROHTTPD
+	message_set(parser->error, MSG_OPTION_UNSUPPORTED, "metrics=: this fusenfs was built without libmicrohttpd");
+	return -EINVAL;
+#endif
+	if (port)
+		snprintf(host, sizeof(host), "%.*s", (int)(port - text - 2 * v6), text + v6);
+	port = port ? port + 1 : text;
+	number = strtoul(port, &end, 10);
+	if (*port < '0' || *port > '9' || *end || number < 1 || number > 65535)
+		return bad_metrics(parser, "no port");
+	if (inet_pton(v6 ? AF_INET6 : AF_INET, host, v6 ? (void *)&in6->sin6_addr : (void *)&in->sin_addr) != 1)
+		return bad_metrics(parser, "no address");
+	options->metrics.ss_family = v6 ? AF_INET6 : AF_INET;
+	if (v6)
+		in6->sin6_port = htons((uint16_t)number);
+	else
+		in->sin_port = htons((uint16_t)number);
+	return 0;
 }
 
 /* Local addresses of one family leave no choice of the server's. */
@@ -217,5 +259,7 @@ int option_complete_network(struct parser *parser)
 		error = complete_hosts(parser);
 	if (!error)
 		error = complete_srcports(parser);
-	return error ? error : complete_addresses(parser);
+	if (!error)
+		error = complete_addresses(parser);
+	return error ? error : complete_metrics(parser);
 }

@@ -530,7 +530,8 @@ void options_deinit(struct options *options)
 	free(options->mount_ns);
 	free(options->given);
 	free(options->ctl);
-	options->ctl = NULL;
+	free(options->metrics_text);
+	options->ctl = options->metrics_text = NULL;
 	options->locals_text = options->srcports_text = NULL;
 	options->addr_text = options->mountaddr_text = options->mounthost = NULL;
 	options->mount_ns = options->given = options->addrs_text = options->mountpoint = options->fsname = options->subtype = NULL;

@@ -19,6 +19,7 @@
 #include "../log.h"
 #include "../wback.h"
 #include "listener.h"
+#include "metrics.h"
 #include "report.h"
 
 static const int64_t ACCEPT_PAUSE_NS = 200 * NS_PER_MS; /* there are no descriptors */
@@ -37,6 +38,7 @@ struct control {
 	struct live *live;
 	struct report report;
 	struct listener listener;
+	struct metrics *metrics;     /* NULL: none */
 	int stop_fd;                 /* eventfd */
 	pthread_t thread;
 	_Atomic(bool) ending;
@@ -209,7 +211,7 @@ static void accept_one(struct control *control)
 
 /* ---- the thread -------------------------------------------------------------------------- */
 
-enum { FD_STOP, FD_LISTEN, FD_CLIENTS };
+enum { FD_STOP, FD_LISTEN, FD_METRICS, FD_CLIENTS };
 
 /* Until when to wait. A descriptor of -1 is passed over. */
 static int64_t prepare(struct control *control, struct pollfd fds[])
@@ -219,8 +221,11 @@ static int64_t prepare(struct control *control, struct pollfd fds[])
 
 	fds[FD_STOP] = (struct pollfd){ .fd = control->stop_fd, .events = POLLIN };
 	fds[FD_LISTEN] = (struct pollfd){ .fd = room ? control->listener.fd : -1, .events = POLLIN };
+	fds[FD_METRICS] = (struct pollfd){ .fd = metrics_fd(control->metrics), .events = POLLIN };
+	if (metrics_timeout_ns(control->metrics) != INT64_MAX)
+		until_ns = now_ns + metrics_timeout_ns(control->metrics);
 	if (now_ns < control->accept_after_ns)
-		until_ns = control->accept_after_ns;
+		until_ns = min_i64(until_ns, control->accept_after_ns);
 	for (unsigned int i = 0; i < CONTROL_CLIENTS; i++) {
 		const struct client *client = &control->clients[i];
 
@@ -271,6 +276,8 @@ static void *run(void *arg)
 		serve_clients(control, fds);
 		if (fds[FD_LISTEN].revents)
 			accept_one(control);
+		control->report.ending = atomic_load(&control->ending);
+		metrics_run(control->metrics);
 	}
 }
 
@@ -280,6 +287,7 @@ static void control_free(struct control *control)
 {
 	for (unsigned int i = 0; i < CONTROL_CLIENTS; i++)
 		drop(&control->clients[i]);
+	metrics_close(control->metrics);
 	listener_close(&control->listener);
 	live_free(control->live);
 	closep(&control->stop_fd);
@@ -298,6 +306,26 @@ static int start_thread(struct control *control)
 	return -error;
 }
 
+static void open_metrics(struct control *control, const struct options *options)
+{
+	int error;
+
+	if (!options->metrics_text)
+		return;
+	error = metrics_open(&control->report, &options->metrics, &control->metrics);
+	if (error)
+		log_warn(MSG_NO_METRICS, "metrics=%s cannot be served: %s", options->metrics_text,
+			 strerrordesc_np(-error));
+}
+
+static void tell_no_socket(const struct options *options, int error)
+{
+	if (options->ctl)
+		log_warn(MSG_NO_CONTROL, "no control socket %s: %s", options->ctl, strerrordesc_np(-error));
+	else
+		log_info(MSG_NO_CONTROL, "no control socket: %s", strerrordesc_np(-error));
+}
+
 struct control *control_start(struct fs *fs, struct options *options, const char *point)
 {
 	struct control *control = calloc(1, sizeof(*control));
@@ -313,15 +341,13 @@ struct control *control_start(struct fs *fs, struct options *options, const char
 	report_init(&control->report, fs, control->live);
 	error = control->stop_fd < 0 ? -errno : control->live ? 0 : -ENOMEM;
 	if (!error)
+		open_metrics(control, options);
+	if (!error)
 		error = listener_open(&control->listener, point, options->ctl);
-	if (!error)
-		error = start_thread(control);
-	if (!error)
+	if (error)
+		tell_no_socket(options, error);
+	if ((!error || control->metrics) && !start_thread(control))
 		return control;
-	if (options->ctl)
-		log_warn(MSG_NO_CONTROL, "no control socket %s: %s", options->ctl, strerrordesc_np(-error));
-	else
-		log_info(MSG_NO_CONTROL, "no control socket: %s", strerrordesc_np(-error));
 	control_free(control);
 	return NULL;
 }

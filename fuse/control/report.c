@@ -268,6 +268,18 @@ json_t *report_health(struct report *report)
 	return json;
 }
 
+bool report_is_live(struct report *report)
+{
+	pool_snapshot(report->fs->pool, LOOPS_ALIVE_NS, &report->snapshot);
+	return !report->snapshot.n_stale_loops;
+}
+
+bool report_is_ready(struct report *report)
+{
+	pool_snapshot(report->fs->pool, LOOPS_NS, &report->snapshot);
+	return is_ready(report);
+}
+
 json_t *report_error(const struct message *error)
 {
 	json_t *tries = json_array();

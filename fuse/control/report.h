@@ -27,6 +27,9 @@ json_t *report_status(struct report *report, bool all);
 /* report_health - live: the loops answer; it does not depend on the server. ready: the server does, and there is a
  * connection to it. */
 json_t *report_health(struct report *report);
+/* report_is_live, report_is_ready - the same as answers. Both leave a new snapshot. */
+bool report_is_live(struct report *report);
+bool report_is_ready(struct report *report);
 /* report_options - what is in force. */
 json_t *report_options(struct report *report);
 json_t *report_error(const struct message *error);

@@ -15,6 +15,11 @@ static const char *const procedures[] = { /* RFC 1813 section 3.3 */
 	"READDIR", "READDIRPLUS", "FSSTAT", "FSINFO", "PATHCONF", "COMMIT",
 };
 
+const char *report_procedure_name(unsigned int proc)
+{
+	return proc < ARRAY_SIZE(procedures) ? procedures[proc] : NULL;
+}
+
 /* The end of a bucket, but not more than the most that was seen. */
 static void add_quantile(json_t *json, const char *key, const struct histogram_sum *sum, unsigned int thousandths)
 {
@@ -83,7 +88,7 @@ static json_t *calls(struct report *report, bool all)
 	return json;
 }
 
-static double cpu_seconds(void)
+double report_cpu_seconds(void)
 {
 	struct timespec used;
 
@@ -91,7 +96,7 @@ static double cpu_seconds(void)
 	return (double)used.tv_sec + (double)used.tv_nsec / 1e9;
 }
 
-static json_int_t resident_bytes(void)
+int64_t report_resident_bytes(void)
 {
 	FILE *stream = fopen("/proc/self/statm", "re");
 	long long size = 0, resident = 0;
@@ -114,8 +119,8 @@ static void add_totals(struct report *report, json_t *json)
 	json_object_set_new(json, "written_bytes", json_integer((json_int_t)totals.written_bytes));
 	json_object_set_new(json, "metadata_operations", json_integer((json_int_t)totals.n_meta));
 	json_object_set_new(json, "metadata_hits", json_integer((json_int_t)totals.n_meta_hits));
-	json_object_set_new(json, "process", json_pack("{s:f, s:I}", "cpu_seconds", cpu_seconds(), "resident_bytes",
-						       resident_bytes()));
+	json_object_set_new(json, "process", json_pack("{s:f, s:I}", "cpu_seconds", report_cpu_seconds(), "resident_bytes",
+						       (json_int_t)report_resident_bytes()));
 }
 
 void report_add_counts(struct report *report, json_t *json)

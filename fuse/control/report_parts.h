@@ -7,6 +7,10 @@
 
 json_t *report_string(const char *text);
 double report_seconds(int64_t ns);
+double report_cpu_seconds(void);
+int64_t report_resident_bytes(void);
+/* report_procedure_name - of NFSv3, by its number; NULL: there is none. */
+const char *report_procedure_name(unsigned int proc);
 /* report_add_counts - totals, quantiles of both latencies, the process. report_add_histograms - all buckets, per
  * operation and procedure, and who asked. */
 void report_add_counts(struct report *report, json_t *json);

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/../.."
 . tests/lab/packages.sh
 
-PACKAGES=systemd,systemd-sysv,dbus,fuse3,libfuse3-3,libnfs13,libjansson4,iproute2,procps,util-linux
+PACKAGES=systemd,systemd-sysv,dbus,fuse3,libfuse3-3,libnfs13,libjansson4,libmicrohttpd12,iproute2,procps,util-linux
 dir=/var/tmp/fusenfs-boot
 
 usage()

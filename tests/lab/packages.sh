@@ -2,7 +2,8 @@
 # Sourced by tests/run, packaging/try and other scripts: Debian packages, without starting any of
 # their services; and namespaces that leave nothing behind.
 
-BUILD_PACKAGES=(meson ninja-build gcc libc6-dev pkg-config libfuse3-dev libnfs-dev libjansson-dev)
+BUILD_PACKAGES=(meson ninja-build gcc libc6-dev pkg-config libfuse3-dev libnfs-dev libjansson-dev
+	libmicrohttpd-dev)
 LAB_PACKAGES=(fuse3 nfs-ganesha nfs-ganesha-vfs rpcbind python3 iproute2 mount e2fsprogs)
 TEST_PACKAGES=(nfs-common nfs-ganesha-mem python3-pytest python3-pytest-timeout nftables strace tmux systemd
 	apparmor bash-completion rpm mandoc man-db shellcheck python3-yaml)

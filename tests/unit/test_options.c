@@ -798,6 +798,15 @@ static const struct {
 	{ "srcports=1000-1024,resvport", MSG_OPTION_CONFLICT,
 	  "resvport and srcports=1000-1024 contradict each other" },
 	{ "hedge=5,spin=0", MSG_OPTION_UNSUPPORTED, "option 'hedge' is not supported yet" },
+#ifdef HAVE_MICROHTTPD
+	{ "metrics=0", MSG_BAD_VALUE, "metrics=0: no port" },
+	{ "metrics=65536", MSG_BAD_VALUE, "metrics=65536: no port" },
+	{ "metrics=127.0.0.1:", MSG_BAD_VALUE, "metrics=127.0.0.1:: no port" },
+	{ "metrics=host:9101", MSG_BAD_VALUE, "metrics=host:9101: no address" },
+	{ "metrics=::1:9101", MSG_BAD_VALUE, "metrics=::1:9101: no address" },
+#else
+	{ "metrics=9101", MSG_OPTION_UNSUPPORTED, "metrics=: this fusenfs was built without libmicrohttpd" },
+#endif
 	{ "spin=0,hedge=5", MSG_OPTION_UNSUPPORTED, "option 'spin' is not supported yet" },
 	{ "nconect=8", MSG_UNKNOWN_OPTION, "unknown option 'nconect', did you mean 'nconnect='?" },
 	{ "nconnetc=8", MSG_UNKNOWN_OPTION,

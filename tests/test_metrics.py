@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""metrics=: /metrics, /livez and /readyz over HTTP, with the server up and down."""
+
+import http.client
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from lab.procs import run_bounded, wait_for
+from support import MIB, create, pattern, read
+from test_service import PROGRAM, SHORT, process, words
+
+PORT = 9101
+LOUD = "not responding|cannot be served"
+
+
+def get(path, host="127.0.0.1", port=PORT, method="GET"):
+    """Status and text."""
+    connection = http.client.HTTPConnection(host, port, timeout=10)
+    connection.request(method, path)
+    response = connection.getresponse()
+    text = response.read().decode()
+    connection.close()
+    return response.status, text
+
+
+def samples(text):
+    """{name and labels: value}; every line has to be one, or a comment."""
+    found = {}
+    for line in text.splitlines():
+        if line[0] != "#":
+            match = re.fullmatch(r'([a-z_]+(?:\{(?:\w+="[^"]*",?)+\})?) (\S+)', line)
+            assert match and match.group(1) not in found, line
+            found[match.group(1)] = float(match.group(2))
+    return found
+
+
+def test_metrics(mount):
+    """What is counted is there, and right."""
+    m = mount(nconnect=2, options=f"metrics={PORT}")
+    wait_for(lambda: len(m.connections()) == 2, 10, "both connections")
+    assert read(create(m.path / "f", pattern(3 * MIB))) and os.stat(m.path).st_mode
+    with pytest.raises(FileNotFoundError):
+        os.stat(m.path / "missing")
+    status, text = get("/metrics")
+    found = samples(text)
+    assert status == 200 and found["fusenfs_ready"] == 1
+    for conn in (0, 1):
+        assert found[f'fusenfs_connection_up{{conn="{conn}"}}'] == 1
+    sent = sum(found[f'fusenfs_connection_sent_bytes_total{{conn="{conn}"}}'] for conn in (0, 1))
+    assert sent > 3 * MIB and found["fusenfs_written_bytes_total"] == 3 * MIB
+    assert found['fusenfs_fuse_errors_total{op="LOOKUP"}'] >= 1
+    for name, op in (("fuse", "LOOKUP"), ("rpc", "WRITE")):
+        series = [value for key, value in found.items()
+                  if key.startswith(f'fusenfs_{name}_request_duration_seconds_bucket{{op="{op}"')]
+        count = found[f'fusenfs_{name}_request_duration_seconds_count{{op="{op}"}}']
+        assert series == sorted(series) and series[-1] == count > 0
+        assert found[f'fusenfs_{name}_request_duration_seconds_sum{{op="{op}"}}'] > 0
+    assert f'mount="{m.path}"' in text and found["fusenfs_process_resident_memory_bytes"] > MIB
+    assert get("/livez") == (200, "ok\n") and get("/readyz") == (200, "ok\n")
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool (package prometheus)")
+def test_promtool(mount):
+    m = mount(nconnect=2, options=f"metrics={PORT}")
+    read(create(m.path / "f", b"x"))
+    done = subprocess.run(["promtool", "check", "metrics"], input=get("/metrics")[1], capture_output=True, text=True,
+                          check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_dashboard(mount):
+    """It shows what there is, and all of it."""
+    m = mount(nconnect=1, options=f"metrics={PORT}")
+    read(create(m.path / "f", b"x"))
+    os.stat(m.path)
+    there = set(re.findall(r"^# TYPE (\w+)", get("/metrics")[1], re.MULTILINE))
+    board = json.loads((Path(__file__).resolve().parents[1] / "packaging/grafana/fusenfs.json").read_text())
+    shown = {re.sub("_(bucket|count)$", "", name) for panel in board["panels"] for target in panel["targets"]
+             for name in re.findall(r"fusenfs_\w+", target["expr"])}
+    assert shown <= there and there - shown == {"fusenfs_build_info"}
+
+
+def test_server_down(mount, server):
+    """Alive, but not ready; and the answers come at once."""
+    m = mount(nconnect=2, options=f"metrics={PORT},{SHORT}")
+    m.expect_log(LOUD)
+    server.pause()
+    try:
+        run_bounded(["ls", m.path / "x"], check=False)
+        begun = time.monotonic()
+        assert get("/livez")[0] == 200 and get("/readyz")[0] == 503
+        assert samples(get("/metrics")[1])["fusenfs_ready"] == 0
+        assert time.monotonic() - begun < 2
+    finally:
+        server.resume()
+    wait_for(lambda: get("/readyz")[0] == 200, 10, "the server")
+
+
+@pytest.mark.parametrize("value, host", [(f"{PORT}", "127.0.0.1"), (f"127.0.0.2:{PORT}", "127.0.0.2"),
+                                         (f"[::1]:{PORT}", "::1")])
+def test_address(mount, value, host):
+    """A port alone is on the loopback, and on no other address."""
+    mount(nconnect=1, options=f"metrics={value}")
+    assert get("/livez", host)[0] == 200
+    for other in {"127.0.0.1", "127.0.0.2", "::1"} - {host}:
+        with pytest.raises(ConnectionRefusedError):
+            get("/livez", other)
+
+
+def test_off(mount):
+    m = mount(nconnect=1)
+    listening = run_bounded(["ss", "-Htlnp"]).stdout
+    assert f"pid={m.pid}," not in listening
+
+
+def test_strange_requests(mount):
+    """Nothing else is there, and who does not speak HTTP, or nothing, harms nobody."""
+    m = mount(nconnect=1, options=f"metrics={PORT}")
+    assert get("/")[0] == 404 and get("/metrics/../etc/passwd")[0] == 404
+    assert get("/metrics", method="POST")[0] == 405
+    idle = [socket.create_connection(("127.0.0.1", PORT)) for _ in range(4)]
+    with socket.create_connection(("127.0.0.1", PORT)) as garbage:
+        garbage.sendall(b"\x80\x00" * 40000 + b"\r\n\r\n")
+    assert get("/livez")[0] == 200 and m.alive
+    for connection in idle:
+        connection.close()
+
+
+def test_port_in_use(mount):
+    """A warning; the mount goes on without."""
+    mount(nconnect=1, options=f"metrics={PORT}")
+    other = mount(nconnect=1, options=f"metrics={PORT}")
+    other.expect_log(LOUD)
+    wait_for(lambda: "[no-metrics]" in other.log(), 10, "the warning")
+    assert "Address already in use" in other.log() and os.listdir(other.path) is not None
+
+
+def test_stays_to_the_end(server, workdir, fusectl):
+    """While data is being saved at the end it still answers, and is not ready."""
+    point = workdir / "mnt" / "metrics_to_the_end"
+    point.mkdir(parents=True)
+    with process([PROGRAM, "-f", *words(server, point, f"nconnect=1,umounttimeo=3,metrics={PORT},{SHORT}")]) as daemon:
+        wait_for(lambda: os.path.ismount(point), 20, "the mount")
+        fd = os.open(point / "f", os.O_WRONLY | os.O_CREAT)
+        server.pause()
+        try:
+            os.write(fd, b"x" * MIB)
+            daemon.terminate()
+            wait_for(lambda: samples(get("/metrics")[1])["fusenfs_ready"] == 0, 3, "the end to begin")
+            assert samples(get("/metrics")[1])["fusenfs_unsaved_bytes"] >= MIB and get("/livez")[0] == 200
+            daemon.wait(15)
+        finally:
+            server.resume()
+            try:
+                os.close(fd)
+            except OSError:
+                pass
