@@ -264,6 +264,7 @@ static int run(const struct options *options)
 		return EXIT_OK;
 	case COMMAND_HELP_COMPLETION:
 		options_print_completion(stdout);
+		command_print_completion(stdout);
 		return EXIT_OK;
 	case COMMAND_VERSION:
 		return print_version();

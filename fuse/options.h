@@ -268,7 +268,7 @@ char *options_fuse(const struct options *options);
 void options_print_help(FILE *stream);
 void options_print_table(FILE *stream);
 /* options_print_completion - for a shell's completion, one word a line after its kind: "option nconnect=", "option
- * lookupcache=all", "option ro", "flag --help", "command fstab", "topic options". */
+ * lookupcache=all", "option ro", "flag --help", "command fstab", "topic options". Commands of command/command.h not among them. */
 void options_print_completion(FILE *stream);
 /* options_print_manual - the section OPTIONS of fusenfs(1), in man(7)'s language. */
 void options_print_manual(FILE *stream);

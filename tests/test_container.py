@@ -113,6 +113,24 @@ def test_sidecar_stopped_as_in_kubernetes(server, volume, application):
     assert (server.rw / "f").stat().st_size == MIB
 
 
+def test_probes(server, volume):
+    """As the sidecar's pod asks: alive whatever the server does, ready when it answers; inside the container."""
+    with sidecar(server, volume, "nconnect=1,detect=1") as (_, daemon):
+        def probe(kind):
+            enter = ["nsenter", f"--target={daemon}", "--mount", "--pid"]
+            return run_bounded([*enter, PROGRAM, "health", kind, volume / "nas"], check=False).returncode
+        assert (probe("--live"), probe("--ready")) == (0, 0)
+        server.pause()
+        try:
+            assert (probe("--live"), probe("--ready")) == (0, 1)
+        finally:
+            server.resume()
+        assert probe("--ready") == 0
+        os.kill(daemon, signal.SIGSTOP)
+        assert probe("--live") != 0
+        os.kill(daemon, signal.SIGCONT)
+
+
 def test_sidecar_without_a_server(server, volume, application):
     """bg: the mount is there at once, and the application with it; then the server comes."""
     server.stop()

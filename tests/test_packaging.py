@@ -125,6 +125,10 @@ COMPLETIONS = [
     # line, some that are offered, some that are not
     ("fusenfs ", {"help", "fstab", "unit"}, {"nconnect="}),
     ("fusenfs fs", {"fstab"}, {"unit"}),
+    ("fusenfs sta", {"status", "stats"}, {"set"}),
+    ("fusenfs umount --", {"--lazy", "--force"}, {"--json", "--foreground"}),
+    ("fusenfs stats --f", {"--format=mountstats"}, {"--foreground"}),
+    ("fusenfs set /mnt hard,timeo", {"hard,timeo="}, {"timeo="}),
     ("fusenfs help ", {"options"}, {"fstab"}),
     ("fusenfs --log-f", {"--log-format=json", "--log-format=auto"}, {"--log-level=info"}),
     ("fusenfs --log-format=j", {"json", "journal"}, {"text", "--log-format=json"}),
@@ -218,6 +222,13 @@ def test_shellcheck():
     assert TOP / "tests/run" in scripts and TOP / "packaging/deb" in scripts and len(scripts) > 8
     done = run("shellcheck", "--external-sources", f"--source-path={TOP}", *scripts)
     assert done.returncode == 0, done.stdout
+
+
+def test_completion_of_mounts(installed, mount):
+    """Commands about mounts get the mount points there are."""
+    m = mount(nconnect=1)
+    done = run("bash", "--norc", "-c", COMPLETE, "bash", PROGRAM, one(installed, "completions/fusenfs"), "fusenfs status /")
+    assert str(m.path) in done.stdout.splitlines()
 
 
 # --- packages

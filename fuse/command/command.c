@@ -46,6 +46,18 @@ bool command_find(const char *word)
 	return find(word) != NULL;
 }
 
+void command_print_completion(FILE *stream)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(commands); i++) {
+		fprintf(stream, "command %s\nword %s --ctl=\n", commands[i].name, commands[i].name);
+		if (commands[i].flags & FORMAT)
+			fprintf(stream, "word %s --format=mountstats\n", commands[i].name);
+		for (unsigned int j = 0; j < ARRAY_SIZE(flags); j++)
+			if (commands[i].flags & flags[j].flag && flags[j].word[1] == '-')
+				fprintf(stream, "word %s %s\n", commands[i].name, flags[j].word);
+	}
+}
+
 int command_fail(const struct command_line *line, const struct message *error)
 {
 	message_print(error, line->quiet, stderr);

@@ -8,6 +8,7 @@
 #define FUSE_COMMAND_COMMAND_H
 
 #include <stdbool.h>
+#include <stdio.h>
 
 #include "../message.h"
 
@@ -25,6 +26,8 @@ struct command_line {
 
 /* command_find - is this word a command of this kind? */
 bool command_find(const char *word);
+/* command_print_completion - for a shell: "command status", and of its flags "word status --json". */
+void command_print_completion(FILE *stream);
 /* command_run - argv[1] is one. Returns the exit status. */
 int command_run(int argc, char **argv);
 
