@@ -247,6 +247,9 @@ static int run(const struct options *options)
 	case COMMAND_MANUAL_OPTIONS:
 		options_print_manual(stdout);
 		return EXIT_OK;
+	case COMMAND_CATALOG:
+		message_print_catalog(stdout);
+		return EXIT_OK;
 	case COMMAND_MANUAL_ERRORS:
 		message_print_manual(stdout);
 		return EXIT_OK;

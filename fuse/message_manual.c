@@ -79,3 +79,15 @@ void message_print_manual(FILE *stream)
 			put_entry((enum message_id)id, stream);
 	fputs(".SH SEE ALSO\n.BR fusenfs (1),\n.BR mount.fusenfs (8)\n", stream);
 }
+
+/* https://systemd.io/CATALOG: the text ends before the next "--". */
+void message_print_catalog(FILE *stream)
+{
+	char number[33];
+
+	for (unsigned int id = MSG_NONE + 1; id < MSG_COUNT; id++)
+		if (uses[id])
+			fprintf(stream, "-- %s\nSubject: fusenfs: %s\nDefined-By: fusenfs\nSupport: man:fusenfs-errors(7)\n\n%s\n\n",
+				message_id_128((enum message_id)id, number), message_id_name((enum message_id)id),
+				message_help((enum message_id)id));
+}

@@ -9,5 +9,7 @@
 
 /* message_print_manual - all of it, in man(7)'s language. */
 void message_print_manual(FILE *stream);
+/* message_print_catalog - the same for journalctl -x: a catalog of the journal's, by MESSAGE_ID. */
+void message_print_catalog(FILE *stream);
 
 #endif

@@ -353,9 +353,10 @@ static const struct {
 	enum command command;
 } help_topics[] = {
 	{ "options", COMMAND_HELP_OPTIONS },
-	{ "completion", COMMAND_HELP_COMPLETION }, /* for programs, as are the next two */
+	{ "completion", COMMAND_HELP_COMPLETION }, /* for programs, as are the next three */
 	{ "manual-options", COMMAND_MANUAL_OPTIONS },
 	{ "manual-errors", COMMAND_MANUAL_ERRORS },
+	{ "journal-catalog", COMMAND_CATALOG },
 };
 
 static int help_topic(struct parser *parser)

@@ -47,6 +47,7 @@ enum command {
 	COMMAND_HELP_COMPLETION, /* options_print_completion() */
 	COMMAND_MANUAL_OPTIONS, /* options_print_manual() */
 	COMMAND_MANUAL_ERRORS,  /* message_print_manual() */
+	COMMAND_CATALOG,        /* message_print_catalog() */
 	COMMAND_VERSION,
 	COMMAND_FSTAB,        /* options_print_fstab() */
 	COMMAND_UNIT,         /* options_print_unit() */

@@ -221,6 +221,8 @@ def test_service_is_started_again(machine, server):
     machine.run("systemctl", "start", "fusenfs@nas", check=False)
     assert machine.show("fusenfs@nas", "ActiveState") == "failed"
     entries = machine.log("FUSENFS_ERROR=unknown-option")
+    machine.run("journalctl", "--update-catalog")
+    assert "No option of that name is known" in machine.log("-x", "FUSENFS_ERROR=unknown-option", "--output=short")
     assert entries.count("did you mean nconnect") + entries.count("nconect") >= 1 and "try:" in entries
 
 

@@ -205,6 +205,14 @@ def test_manual_has_every_message(installed):
     assert "... does not export '...'" in flat and "nfs: server ... not responding, ..." in flat
 
 
+def test_journal_catalog(installed):
+    """For journalctl -x: each id that the journal gets is in it once."""
+    text = one(installed, "fusenfs.catalog").read_text()
+    ids = re.findall(r"^-- ([0-9a-f]{32})$", text, re.M)
+    assert len(ids) == len(set(ids)) > 60
+    assert "Subject: fusenfs: server-down\n" in text
+
+
 def shell_scripts():
     for top in ("tests", "packaging"):
         for path in sorted((TOP / top).rglob("*")):
