@@ -117,7 +117,7 @@ def test_probes(server, volume):
     """As the sidecar's pod asks: alive whatever the server does, ready when it answers; inside the container."""
     with sidecar(server, volume, "nconnect=1,detect=1") as (_, daemon):
         def probe(kind):
-            enter = ["nsenter", f"--target={daemon}", "--mount", "--pid"]
+            enter = ["nsenter", f"--target={daemon}", "--mount"]
             return run_bounded([*enter, PROGRAM, "health", kind, volume / "nas"], check=False).returncode
         assert (probe("--live"), probe("--ready")) == (0, 0)
         server.pause()

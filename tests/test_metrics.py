@@ -42,6 +42,16 @@ def samples(text):
     return found
 
 
+@pytest.fixture(name="mount")
+def mount_that_is_told_of(mount):
+    """The kernel lists a mount a moment before it serves metrics; the log comes after that."""
+    def make(**kwargs):
+        m = mount(**kwargs)
+        wait_for(lambda: "mounted on" in m.log(), 10, "the daemon")
+        return m
+    return make
+
+
 def test_metrics(mount):
     """What is counted is there, and right."""
     m = mount(nconnect=2, options=f"metrics={PORT}")
