@@ -606,16 +606,36 @@ static const struct broken_row broken[] = {
 	  .status = -ETIMEDOUT, .ambiguous = true, .reconnects = 1 },
 };
 
-/* The call of the row among others, which all must be answered. */
-static void check_broken(const struct broken_row *row, unsigned int n_connections)
+static void check_outcome(struct bench *bench, const struct broken_row *row, struct test_call *test,
+			  int64_t start_ns)
+{
+	struct pool_info info;
+	unsigned int seen;
+	bool exact;
+
+	expect(test, row->status, row->ambiguous);
+	/* On a machine that stands still for a moment everything is silent: deaf ones may be more. */
+	exact = row->action != FAKE_DEAF && clock_ns() - start_ns < NS_PER_S;
+	seen = fake_server_seen(bench->server, 1000);
+	assert(exact ? seen == row->seen : seen >= row->seen);
+	if (row->payload_len)
+		assert(fake_server_payload_ok(bench->server, 1000));
+	wait_reconnected(bench, row->reconnects);
+	assert(exact ? total_reconnects(bench) == row->reconnects :
+		       total_reconnects(bench) >= row->reconnects);
+	pool_info(bench->pool, &info);
+	assert(info.n_bad_replies == row->bad_replies);
+	assert(info.n_ambiguous >= row->ambiguous);
+}
+
+/* The call of the row among others, which all must be answered. False: its port was taken. */
+static bool run_broken(const struct broken_row *row, unsigned int n_connections)
 {
 	enum { N_OTHERS = 40 };
 	struct test_call *test, *others[N_OTHERS];
-	struct pool_info info;
 	struct bench bench;
 	int64_t start_ns = clock_ns();
-	unsigned int seen;
-	bool exact;
+	bool taken;
 
 	if (row->action == FAKE_DEAF)
 		bench_start_alert(&bench, n_connections);
@@ -637,30 +657,30 @@ static void check_broken(const struct broken_row *row, unsigned int n_connection
 			submit(test);
 	}
 	wait_done(&bench, N_OTHERS + 1);
-	expect(test, row->status, row->ambiguous);
-	/* On a machine that stands still for a moment everything is silent: deaf ones may be more. */
-	exact = row->action != FAKE_DEAF && clock_ns() - start_ns < NS_PER_S;
-	seen = fake_server_seen(bench.server, 1000);
-	assert(exact ? seen == row->seen : seen >= row->seen);
-	if (row->payload_len)
-		assert(fake_server_payload_ok(bench.server, 1000));
+	taken = row->class == CALL_OTHER && !row->status && test->status == -ETIMEDOUT && test->ambiguous;
+	if (!taken)
+		check_outcome(&bench, row, test, start_ns);
 	for (int i = 0; i < N_OTHERS; i++) {
 		/* Innocent, but on the connection that sends garbage again and again. */
 		if (others[i]->status != -EIO || row->times < 3)
 			expect(others[i], 0, false);
 		call_free(others[i]);
 	}
-	wait_reconnected(&bench, row->reconnects);
-	assert(exact ? total_reconnects(&bench) == row->reconnects :
-		       total_reconnects(&bench) >= row->reconnects);
-	pool_info(bench.pool, &info);
-	assert(info.n_bad_replies == row->bad_replies);
-	assert(info.n_ambiguous >= row->ambiguous);
 	expect_works(&bench, 2000);
 	check_accounts(&bench);
 	bench_stop(&bench);
 	assert(test->n_done == 1);
 	call_free(test);
+	return !taken;
+}
+
+/* The port that a call is to be replayed from may have become another program's. Not again and again. */
+static void check_broken(const struct broken_row *row, unsigned int n_connections)
+{
+	unsigned int n = 0;
+
+	while (!run_broken(row, n_connections))
+		assert(++n < 3);
 }
 
 static void test_broken(void)
