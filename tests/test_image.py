@@ -38,6 +38,7 @@ def bundle(directory, args, mounts=(), capabilities=(), devices=False, uid=0):
     config["root"] = {"path": str(ROOT), "readonly": True}
     config["mounts"] += [{"destination": str(path), "source": str(path), "type": "bind", "options": ["rbind", "rshared"]}
                          for path in mounts]
+    config["mounts"] += [{"destination": "/run", "source": "tmpfs", "type": "tmpfs", "options": ["mode=755"]}]
     config["linux"]["namespaces"] = [{"type": kind} for kind in ("pid", "ipc", "uts", "mount")]
     config["linux"]["rootfsPropagation"] = "rshared"
     config["linux"].pop("resources", None)
@@ -90,6 +91,8 @@ def test_sidecar(server, volume, directory):  # noqa: F811
     wait_for(lambda: mount_device(volume / "nas"), 20, (directory / "log").read_text)
     data = pattern(3 * MIB)
     assert read(create(volume / "nas/f", data)) == data and (server.rw / "f").read_bytes() == data
+    for kind in ("--live", "--ready"):
+        run_bounded([*ONE_HIERARCHY, *crun(directory, "exec", directory.name, "fusenfs", "health", kind, str(volume / "nas"))])
     run_bounded([*ONE_HIERARCHY, *crun(directory, "kill", directory.name, image()["StopSignal"])])
     assert running.wait(20) == 0
     assert not mount_device(volume / "nas")
