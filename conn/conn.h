@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* conn - RPC calls over N TCP connections to one NFS server.
+/* conn - RPC calls over N connections, TCP or UDP (pool_addr.udp), to one NFS server.
  *
  * PUBLIC. A pool owns L event loops and N connections (connection i lives on loop i mod L). A call
  * is encoded once, submitted, carried by whichever connection can answer it soonest, moved to
@@ -209,6 +209,7 @@ enum pool_event_type {
 	POOL_BAD_REPLY,
 	POOL_NO_RESVPORT,
 	POOL_NO_LOCAL,  /* locals[local] cannot be used (error), and others are tried; once until it can */
+	POOL_DATAGRAM_MAX, /* pool_datagram_max() has fallen */
 	POOL_NO_SRCPORT, /* no port of srcport_low..srcport_high can be had (error); once */
 };
 
@@ -247,6 +248,7 @@ struct pool_config {
 				       * small calls follow each other */
 	_Atomic(enum stripe) stripe;
 	_Atomic(bool) redial;         /* move connections off crowded and bad paths (steer.h) */
+	bool udp_fragments;           /* by UDP: datagrams may be larger than the path's MTU */
 	int64_t connect_ns;           /* limit for connect and first NULL; 5 s */
 	_Atomic(int64_t) timeo_ns;    /* an unanswered call is sent again, on the same connection with
 				       * the same xid; servers drop calls now and then. 0: never */
@@ -277,6 +279,9 @@ void pool_set_transfer_max(struct pool *pool, uint32_t bytes);
  * more calls and are closed when they have answered theirs. 0, or -errno and nothing has changed. One thread at a
  * time, not a loop's. */
 int pool_tune(struct pool *pool, const struct pool_config *config);
+/* pool_datagram_max - bytes of an RPC message that goes by UDP without being cut into fragments, by any of the
+ * connections; 0: none of them is UDP's, or was up yet. It may fall (POOL_DATAGRAM_MAX). Any thread. */
+uint32_t pool_datagram_max(const struct pool *pool);
 /* pool_stick - from now on calls that are `sticky` stay on one connection, by key. Was it so before? Any thread. */
 bool pool_stick(struct pool *pool);
 /* pool_close - stop the loops; every call still outstanding is done with -ECONNABORTED on the
@@ -311,6 +316,7 @@ struct conn_info {
 	unsigned int id;
 	enum conn_state state;
 	struct sockaddr_storage local, remote;
+	bool udp;
 	uint32_t n_outstanding;
 	uint64_t bytes_outstanding;
 	uint64_t bytes_sent, bytes_received;

@@ -261,12 +261,17 @@ static int bind_source(struct connection *conn, int fd, int family)
 static int start_connect(struct connection *conn, const struct pool_addr *addr)
 {
 	const struct sockaddr *sa = (const struct sockaddr *)&addr->sa;
-	int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int type = addr->udp ? SOCK_DGRAM : SOCK_STREAM;
+	int fd = socket(sa->sa_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	int error;
 
 	if (fd < 0)
 		return -errno;
-	tune(fd, pool_config_of(conn->pool));
+	conn->datagram.active = addr->udp;
+	if (addr->udp)
+		datagram_opened(conn, fd);
+	else
+		tune(fd, pool_config_of(conn->pool));
 	error = bind_source(conn, fd, sa->sa_family);
 	if (error) {
 		close(fd);
@@ -363,6 +368,8 @@ static void connected(struct connection *conn)
 		return;
 	}
 	pool_conn_addresses(conn->pool, conn);
+	if (conn->datagram.active)
+		datagram_connected(conn);
 	if (TAILQ_EMPTY(&conn->replay))
 		loop_timer_set(conn->loop, &conn->timer,
 			       clock_ns() + pool_config_of(conn->pool)->connect_ns);
@@ -381,6 +388,7 @@ static void reset_socket(struct connection *conn)
 	conn->retransmits += snapshot_retransmits(conn, &rtt_ns);
 	setsockopt(conn->watch.fd, SOL_SOCKET, SO_LINGER, &discard, sizeof(discard));
 	loop_watch_del(conn->loop, &conn->watch);
+	datagram_closed(conn);
 	close(conn->watch.fd);
 	conn->watch.fd = -1;
 }
@@ -614,7 +622,8 @@ void connection_tick(struct connection *conn, int64_t now_ns)
 	health_expire(conn, now_ns);
 	if (!has_socket(conn))
 		return;
-	health_repeat(conn, now_ns);
+	if (!conn->datagram.active)
+		health_repeat(conn, now_ns);
 	transfer_tick(conn, now_ns);
 	if (atomic_load(&conn->load.leaving) || connection_is_retired(conn)) {
 		tick_leaving(conn, now_ns);
@@ -639,6 +648,7 @@ int connection_init(struct connection *conn, struct pool *pool, struct loop *loo
 		.state_since_ns = clock_ns(),
 	};
 	TAILQ_INIT(&conn->replay);
+	datagram_init(conn);
 	return transfer_init(conn);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* connection - one TCP connection to the server: dial, send queue, receive state, health, abort.
+/* connection - one TCP connection to the server, or a UDP socket (datagram.h): dial, send queue, receive state,
+ * health, abort.
  *
  * PRIVATE to conn/. It belongs to one loop for good and only that loop's thread touches it, but for
  * `load`, which every thread may read to choose a connection (relaxed: stale numbers cost balance,
@@ -10,6 +11,7 @@
 #include <stdatomic.h>
 
 #include "conn.h"
+#include "datagram.h"
 #include "flight.h"
 #include "policy.h"
 #include "record.h"
@@ -84,6 +86,7 @@ struct connection {
 	bool told_lost;               /* and not up again since */
 	bool has_failed;              /* counted in the pool's n_failed; under its lock */
 	struct flight flight;
+	struct datagram datagram;
 	uint64_t acked;               /* of load.bytes_sent, by the server's kernel, when last looked at */
 	int64_t acked_ns;
 	int64_t rate_since_ns;        /* start of the rate sample; 0: none running */
@@ -160,6 +163,15 @@ void transfer_unbind(struct connection *conn, struct call *call);
 void transfer_repeat(struct connection *conn, struct call *call);
 /* transfer_flush - send what is queued; asks for EPOLLOUT when the socket is full. */
 int transfer_flush(struct connection *conn);
+/* For datagram.c. transfer_has_calls - something is to be sent, once what nobody wants any more is dropped.
+ * transfer_sent - the kernel took n bytes of the queue. transfer_received - n bytes came. transfer_message - a
+ * whole reply, as record_ops.message. transfer_watch_output - whether to wait for room. */
+bool transfer_has_calls(struct connection *conn);
+void transfer_sent(struct connection *conn, size_t n);
+void transfer_received(struct connection *conn, size_t n);
+int transfer_message(struct connection *conn, const uint8_t *bytes, uint32_t len, uint32_t placed);
+void transfer_watch_output(struct connection *conn, bool wanted);
+void transfer_update_window(struct connection *conn);
 /* transfer_reset - the socket is gone: move all calls to *list, start a new stream. */
 void transfer_reset(struct connection *conn, struct call_list *list);
 

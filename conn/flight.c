@@ -53,6 +53,8 @@ void flight_update(struct connection *conn, int64_t now_ns)
 {
 	bool small_busy = pool_is_small_busy(conn->pool, now_ns);
 
+	if (conn->datagram.active)
+		return; /* has a window of its own */
 	if (!small_busy) {
 		if (conn->flight.bound)
 			set_bound(conn, 0);

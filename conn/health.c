@@ -30,6 +30,8 @@ static uint64_t acked_bytes(const struct connection *conn)
 	uint64_t sent = atomic_load_explicit(&conn->load.bytes_sent, memory_order_relaxed);
 	int unacked;
 
+	if (conn->datagram.active)
+		return sent; /* no kernel confirms them, and none sends them again */
 	if (ioctl(conn->watch.fd, SIOCOUTQ, &unacked) < 0)
 		return 0;
 	return sent - (uint64_t)unacked;
@@ -136,17 +138,22 @@ static bool is_arriving(struct connection *conn)
 	const struct call *oldest = TAILQ_FIRST(&conn->sent);
 	uint64_t before = conn->acked_ns >= connection_waiting_since(conn) ? conn->acked : UINT64_MAX;
 
+	if (conn->datagram.active)
+		return false;
 	conn->acked = acked_bytes(conn);
 	conn->acked_ns = loop_now_ns(conn->loop);
 	return conn->acked > before && (!oldest || oldest->sent_end > conn->acked);
 }
 
-/* Segments in flight, not bytes to send: a busy server may have closed its window. */
+/* Segments in flight, not bytes to send: a busy server may have closed its window. By UDP a NULL call is answered,
+ * also beside one that takes its time. */
 static bool has_unacked(const struct connection *conn)
 {
 	struct tcp_info info = { .tcpi_unacked = 0 };
 	socklen_t len = sizeof(info);
 
+	if (conn->datagram.active)
+		return true;
 	return !getsockopt(conn->watch.fd, IPPROTO_TCP, TCP_INFO, &info, &len) && info.tcpi_unacked;
 }
 

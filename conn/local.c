@@ -63,10 +63,15 @@ static int bind_to(int fd, const struct sockaddr_storage *host, uint16_t port)
 	return bind(fd, (struct sockaddr *)&sa, len) ? -errno : 0;
 }
 
+/* UDP ports do not linger, and two sockets that share one would get each other's answers. */
 static int allow_reuse(int fd)
 {
-	int on = 1;
+	int on = 1, type = SOCK_STREAM;
+	socklen_t len = sizeof(type);
 
+	getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len);
+	if (type == SOCK_DGRAM)
+		return 0;
 	return setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) ? -errno : 0;
 }
 

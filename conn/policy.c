@@ -37,6 +37,11 @@ static const int64_t REPLAYED_TIMEO_NS = 1 * NS_PER_S;
 static const unsigned int REPLAYED_RETRANS = 8;
 static const int64_t FIRST_MOVE_NS = 1 * NS_PER_S;
 static const unsigned int MOVES_MAX = 3;
+static const int64_t RESEND_UNKNOWN_NS = 500 * NS_PER_MS;
+static const int64_t RESEND_MIN_NS = 100 * NS_PER_MS; /* a busy server is no lossy path */
+static const int64_t RESEND_MAX_NS = 2 * NS_PER_S;    /* its return is to be noticed */
+static const unsigned int RESEND_DOUBLINGS = 8;
+static const int64_t ONCE_PATIENCE = 8, ONCE_MIN_NS = 1 * NS_PER_S;
 static const int64_t IDLE_PROBE_NS = 30 * NS_PER_S;
 static const int64_t OTHERS_BUSY_NS = 1 * NS_PER_S;
 
@@ -305,6 +310,51 @@ enum policy_repeat policy_repeat(const struct policy_unanswered *call)
 	if (timeo_ns && n < retrans && call->waited_ns >= timeo_ns * (1 + (int64_t)n))
 		return POLICY_REPEAT_HERE;
 	return POLICY_WAIT;
+}
+
+static void rtt_sample(struct policy_rtt *rtt, int64_t sample_ns)
+{
+	int64_t error_ns = sample_ns - rtt->smoothed_ns;
+
+	if (!rtt->smoothed_ns) {
+		rtt->smoothed_ns = max_i64(sample_ns, 1);
+		rtt->deviation_ns = sample_ns / 2;
+	} else {
+		rtt->deviation_ns += ((error_ns < 0 ? -error_ns : error_ns) - rtt->deviation_ns) / 4;
+		rtt->smoothed_ns = max_i64(rtt->smoothed_ns + error_ns / 8, 1);
+	}
+	rtt->n_missed = 0;
+}
+
+void policy_rtt_answered(struct policy_rtt *rtt, int64_t since_ns, unsigned int n_repeats)
+{
+	if (!n_repeats)
+		rtt_sample(rtt, since_ns);
+	else if (since_ns <= rtt->smoothed_ns + 4 * rtt->deviation_ns)
+		rtt->n_missed = 0;
+}
+
+void policy_rtt_missed(struct policy_rtt *rtt, unsigned int n_repeats)
+{
+	if (n_repeats > rtt->n_missed)
+		rtt->n_missed = n_repeats < RESEND_DOUBLINGS ? n_repeats : RESEND_DOUBLINGS;
+}
+
+int64_t policy_resend_ns(const struct policy_rtt *rtt, enum call_class class, unsigned int n_repeats,
+			 int64_t timeo_ns)
+{
+	unsigned int doublings = n_repeats > rtt->n_missed ? n_repeats : rtt->n_missed;
+	int64_t ns = RESEND_UNKNOWN_NS;
+
+	if (rtt->smoothed_ns)
+		ns = max_i64(rtt->smoothed_ns + 4 * rtt->deviation_ns, RESEND_MIN_NS);
+	if (class == CALL_ONCE) {
+		ns = max_i64(ONCE_PATIENCE * ns, ONCE_MIN_NS);
+		return timeo_ns ? min_i64(ns, timeo_ns) : ns;
+	}
+	if (doublings > RESEND_DOUBLINGS)
+		doublings = RESEND_DOUBLINGS;
+	return min_i64(ns << doublings, max_i64(ns, RESEND_MAX_NS));
 }
 
 /* Four round trips where they are long, but never half of detect. */

@@ -127,6 +127,22 @@ struct policy_unanswered {
 };
 enum policy_repeat policy_repeat(const struct policy_unanswered *call);
 
+/* By UDP: the round trip of a kind of calls, as RFC 6298 estimates it. Zero-initialise: unknown.
+ * policy_rtt_missed - a call was sent again for the n_repeats-th time: those after it wait as long from the
+ * beginning (Karn). policy_rtt_answered - a call was, so long after it was last sent: a sample, if it was sent once.
+ * Else it tells nothing; but if it came when the answer to the last copy was due, the path has lost something and is no
+ * slower than before, and later calls need not wait.
+ * policy_resend_ns - how long after it was last sent is a call sent again, or, CALL_ONCE, given back? timeo_ns: the
+ * latter no later than that; 0: no limit. */
+struct policy_rtt {
+	int64_t smoothed_ns, deviation_ns;
+	unsigned int n_missed;
+};
+void policy_rtt_answered(struct policy_rtt *rtt, int64_t since_ns, unsigned int n_repeats);
+void policy_rtt_missed(struct policy_rtt *rtt, unsigned int n_repeats);
+int64_t policy_resend_ns(const struct policy_rtt *rtt, enum call_class class, unsigned int n_repeats,
+			 int64_t timeo_ns);
+
 /* policy_health - of a connection that is up or suspect. */
 struct policy_signs {
 	int64_t now_ns;

@@ -553,5 +553,6 @@ void pool_conn_info(struct pool *pool, unsigned int id, struct conn_info *ret_in
 	mutex_lock(&pool->lock);
 	ret_info->local = conn->local;
 	ret_info->remote = conn->remote;
+	ret_info->udp = conn->dialled.udp;
 	mutex_unlock(&pool->lock);
 }

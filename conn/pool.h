@@ -50,6 +50,8 @@ bool pool_is_small_busy(const struct pool *pool, int64_t now_ns);
 /* snapshot_count - a call was answered. snapshot_retransmits - of the present socket; its round trip, too. */
 void snapshot_count(struct connection *conn, const struct call *call, int64_t now_ns);
 uint64_t snapshot_retransmits(const struct connection *conn, int64_t *ret_rtt_ns);
+/* pool_datagram_max_is - of this connection: datagram.h. */
+void pool_datagram_max_is(struct pool *pool, struct connection *conn, uint32_t max);
 void pool_bad_reply(struct pool *pool, struct connection *conn, const char *what);
 void pool_no_resvport(struct pool *pool, struct connection *conn, int error);
 void pool_no_srcport(struct pool *pool, struct connection *conn, int error);

@@ -51,6 +51,7 @@ struct pool {
 				    * config.n_connections on are retired, or on their way there */
 	_Atomic(unsigned int) n_slots;
 	_Atomic(uint32_t) transfer_max;
+	_Atomic(uint32_t) datagram_max;   /* 0: not known */
 	_Atomic(bool) closing;
 	_Atomic(bool) stopped;     /* the loops, for good */
 	_Atomic(int) server;       /* enum server_state; written by server.c, under lock */

@@ -298,6 +298,24 @@ void call_bad_reply(struct call *call, const char *what)
 	pool_bad_reply(conn->pool, conn, what);
 }
 
+uint32_t pool_datagram_max(const struct pool *pool)
+{
+	return atomic_load(&pool->datagram_max);
+}
+
+void pool_datagram_max_is(struct pool *pool, struct connection *conn, uint32_t max)
+{
+	struct pool_event event = { .type = POOL_DATAGRAM_MAX, .conn = conn->id, .remote = conn->remote };
+	uint32_t known = atomic_load(&pool->datagram_max);
+
+	while (!known || max < known)
+		if (atomic_compare_exchange_weak(&pool->datagram_max, &known, max)) {
+			if (known)
+				tell(pool, &event);
+			return;
+		}
+}
+
 void pool_no_resvport(struct pool *pool, struct connection *conn, int error)
 {
 	struct pool_event event = { .type = POOL_NO_RESVPORT, .conn = conn->id, .error = error };

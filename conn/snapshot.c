@@ -42,6 +42,10 @@ uint64_t snapshot_retransmits(const struct connection *conn, int64_t *ret_rtt_ns
 	struct tcp_info info = { 0 };
 	socklen_t len = sizeof(info);
 
+	if (conn->datagram.active) {
+		*ret_rtt_ns = conn->datagram.rtts[0].smoothed_ns; /* of NULL */
+		return 0; /* counted where they are sent */
+	}
 	if (conn->watch.fd < 0 || getsockopt(conn->watch.fd, IPPROTO_TCP, TCP_INFO, &info, &len))
 		return 0;
 	*ret_rtt_ns = (int64_t)info.tcpi_rtt * 1000;

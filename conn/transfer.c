@@ -48,13 +48,15 @@ static void count_bound(struct connection *conn, struct call *call, int sign)
 		conn->n_placed += one;
 }
 
-static void update_window(struct connection *conn)
+void transfer_update_window(struct connection *conn)
 {
 	uint64_t window = policy_window(relaxed_u64(&conn->load.rate),
 					atomic_load_explicit(&conn->load.rtt_ns, memory_order_relaxed),
 					pool_transfer_max(conn->pool),
 					pool_config_of(conn->pool)->window);
 
+	if (conn->datagram.active)
+		window = datagram_window(conn, window);
 	atomic_store_explicit(&conn->load.window, window, memory_order_relaxed);
 }
 
@@ -80,7 +82,7 @@ static void rate_sample(struct connection *conn, int64_t now_ns)
 	conn->warm_bytes += conn->rate_bytes;
 	conn->rate_since_ns = conn->rated_ns = now_ns;
 	conn->rate_bytes = 0;
-	update_window(conn);
+	transfer_update_window(conn);
 }
 
 static void rate_begin(struct connection *conn, int64_t now_ns)
@@ -193,6 +195,8 @@ void transfer_bind(struct connection *conn, struct call *call)
 
 void transfer_repeat(struct connection *conn, struct call *call)
 {
+	if (conn->datagram.active)
+		datagram_landed(conn, call);
 	TAILQ_REMOVE(&conn->sent, call, link);
 	call->sent_ns = 0;
 	call->n_repeats++;
@@ -202,7 +206,11 @@ void transfer_repeat(struct connection *conn, struct call *call)
 
 void transfer_unbind(struct connection *conn, struct call *call)
 {
-	TAILQ_REMOVE(is_wholly_sent(call) ? &conn->sent : &conn->send_queue, call, link);
+	bool is_sent = is_wholly_sent(call);
+
+	TAILQ_REMOVE(is_sent ? &conn->sent : &conn->send_queue, call, link);
+	if (is_sent && conn->datagram.active)
+		datagram_landed(conn, call);
 	LIST_REMOVE(call, xid_link);
 	connection_unreserve(conn, call);
 	count_bound(conn, call, -1);
@@ -230,7 +238,7 @@ static int add_part(struct iovec *iov, int n, const void *base, size_t len, size
 
 /* Calls that nobody wants any more are not sent, unless they have begun to leave. As many are looked
  * at as one sendmsg(2) may take. False if nothing is left to send. */
-static bool drop_cancelled(struct connection *conn)
+bool transfer_has_calls(struct connection *conn)
 {
 	struct call_list dropped = TAILQ_HEAD_INITIALIZER(dropped);
 	struct call *call, *next = TAILQ_FIRST(&conn->send_queue);
@@ -273,7 +281,7 @@ static int gather_queue(struct connection *conn, struct iovec *iov, size_t *ret_
 	return n;
 }
 
-static void sent(struct connection *conn, size_t n)
+void transfer_sent(struct connection *conn, size_t n)
 {
 	int64_t now_ns = loop_now_ns(conn->loop);
 	uint64_t at = relaxed_u64(&conn->load.bytes_sent) - conn->send_offset;
@@ -298,7 +306,7 @@ static void sent(struct connection *conn, size_t n)
 	conn->send_offset = n;
 }
 
-static void watch_output(struct connection *conn, bool wanted)
+void transfer_watch_output(struct connection *conn, bool wanted)
 {
 	uint32_t events = EPOLLIN | (wanted ? (uint32_t)EPOLLOUT : 0);
 
@@ -314,7 +322,9 @@ int transfer_flush(struct connection *conn)
 	size_t len;
 	ssize_t n;
 
-	while (drop_cancelled(conn)) {
+	if (conn->datagram.active)
+		return datagram_flush(conn);
+	while (transfer_has_calls(conn)) {
 		struct msghdr message = { .msg_iov = iov };
 
 		message.msg_iovlen = (size_t)gather_queue(conn, iov, &len);
@@ -324,13 +334,13 @@ int transfer_flush(struct connection *conn)
 		if (n < 0 && errno != EAGAIN)
 			return -errno;
 		if (n > 0)
-			sent(conn, (size_t)n);
+			transfer_sent(conn, (size_t)n);
 		if (n < (ssize_t)len) {
-			watch_output(conn, true);
+			transfer_watch_output(conn, true);
 			return 0;
 		}
 	}
-	watch_output(conn, false);
+	transfer_watch_output(conn, false);
 	return 0;
 }
 
@@ -363,12 +373,12 @@ static void answered(struct connection *conn, struct call *call)
 	conn->rate_bytes += call->payload_len;
 	count(&conn->load.calls_done, 1);
 	snapshot_count(conn, call, now_ns);
+	if (conn->datagram.active)
+		datagram_answered(conn, call);
 }
 
-static int message(struct record_reader *reader, const uint8_t *bytes, uint32_t len,
-		   uint32_t placed)
+int transfer_message(struct connection *conn, const uint8_t *bytes, uint32_t len, uint32_t placed)
 {
-	struct connection *conn = container_of(reader, struct connection, reader);
 	struct rpc_reply reply;
 	struct call *call;
 
@@ -396,6 +406,12 @@ static int message(struct record_reader *reader, const uint8_t *bytes, uint32_t 
 	call->placed_len = placed;
 	pool_finish(conn->pool, call);
 	return -conn->stop_error;
+}
+
+static int message(struct record_reader *reader, const uint8_t *bytes, uint32_t len,
+		   uint32_t placed)
+{
+	return transfer_message(container_of(reader, struct connection, reader), bytes, len, placed);
 }
 
 static int begin(struct record_reader *reader, const uint8_t *bytes, uint32_t have, uint32_t len,
@@ -428,7 +444,7 @@ static int begin(struct record_reader *reader, const uint8_t *bytes, uint32_t ha
 
 static const struct record_ops record_ops = { .message = message, .begin = begin };
 
-static void received(struct connection *conn, size_t n)
+void transfer_received(struct connection *conn, size_t n)
 {
 	int64_t now_ns = loop_now_ns(conn->loop);
 
@@ -460,7 +476,7 @@ static int receive_once(struct connection *conn)
 		conn->stop_reason = "closed by the server";
 		return -ECONNRESET;
 	}
-	received(conn, (size_t)n);
+	transfer_received(conn, (size_t)n);
 	error = record_advance(&conn->reader, (size_t)n);
 	if (error)
 		return error;
@@ -479,7 +495,7 @@ static void update_limits(struct connection *conn)
 	if (conn->reader.mode == RECORD_GATHER && record_max < conn->reader.record_max)
 		return; /* what has begun to arrive was within the limit */
 	conn->reader.record_max = record_max;
-	update_window(conn);
+	transfer_update_window(conn);
 }
 
 int transfer_receive(struct connection *conn)
@@ -488,7 +504,9 @@ int transfer_receive(struct connection *conn)
 
 	conn->stop_reason = NULL;
 	update_limits(conn);
-	for (int i = 0; i < RECEIVES_PER_TURN && more > 0; i++)
+	if (conn->datagram.active)
+		more = datagram_receive(conn);
+	for (int i = 0; i < RECEIVES_PER_TURN && more > 0 && !conn->datagram.active; i++)
 		more = receive_once(conn);
 	if (more == -EBADMSG && !conn->stop_reason)
 		refuse(conn, "broken record marking");
@@ -506,7 +524,7 @@ int transfer_init(struct connection *conn)
 	TAILQ_INIT(&conn->sent);
 	for (unsigned int i = 0; i < XID_BUCKETS; i++)
 		LIST_INIT(&conn->by_xid[i]);
-	update_window(conn);
+	transfer_update_window(conn);
 	return record_init(&conn->reader, &record_ops, 0); /* transfer_receive() sets the limit */
 }
 
@@ -527,5 +545,5 @@ void transfer_reset(struct connection *conn, struct call_list *list)
 	conn->flight = (struct flight){ 0 };
 	connection_set_waiting(conn, 0);
 	record_reset(&conn->reader);
-	update_window(conn);
+	transfer_update_window(conn);
 }

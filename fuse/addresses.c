@@ -473,6 +473,7 @@ int addresses_start(struct fs *fs, const struct find *find, struct addresses **r
 	addresses->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	addresses->lost_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	options_mount_query(options, &addresses->query);
+	addresses->query.nfs_transport = find->result.nfs_transport;
 	addresses->by_root = mount_is_elsewhere(&addresses->query);
 	addresses->query.cancel_fd = addresses->stop_fd;
 	add_all(addresses, find);

@@ -63,6 +63,7 @@ static void tell_manager(const struct options *options, const struct pool_event 
 	case POOL_PATH_LOST:
 	case POOL_SERVER_WAITING:
 	case POOL_BAD_REPLY:
+	case POOL_DATAGRAM_MAX:
 	case POOL_NO_RESVPORT:
 	case POOL_NO_LOCAL:
 	case POOL_NO_SRCPORT:
@@ -99,6 +100,9 @@ void events_log(const struct options *options, const struct pool_event *event)
 			 event->n_moved);
 		break;
 	case POOL_PATH_LOST:
+		break;
+	case POOL_DATAGRAM_MAX:
+		log_info(MSG_PATH_MTU, "packets to %s may be smaller now: smaller READs and WRITEs", host);
 		break;
 	case POOL_SERVER_UP:
 		if (!event->was_down) { /* nobody was told that it went */

@@ -10,6 +10,7 @@
 #include "lock.h"
 #include "ops.h"
 #include "shortread.h"
+#include "udp.h"
 #include "wback.h"
 
 static void send_read(struct request *request);
@@ -171,6 +172,7 @@ static void send_read(struct request *request)
 	error = nfs3_read_encode(call, &request->cred, inode_fh(request->inode),
 				 request->op.read.offset + request->op.read.got,
 				 request->op.read.asked);
+	udp_transfer(request->fs, call, request->op.read.asked, request->fs->rsize);
 	request_send(request, error, read_done);
 }
 

@@ -12,6 +12,7 @@
 #include "log.h"
 #include "notify.h"
 #include "offline.h"
+#include "udp.h"
 
 static const int64_t QUICK_NS = 1 * NS_PER_S;
 static const int64_t SLICE_NS = 100 * NS_PER_MS;
@@ -46,18 +47,6 @@ struct fhandle find_root_fh(const struct find *find)
 
 /* ---- the server -------------------------------------------------------------------------- */
 
-static int only_udp(struct find *find)
-{
-	message_set(find->error, MSG_UNSUPPORTED_TRANSPORT, "%s offers NFS over UDP only",
-		    find->options->source.host);
-	options_action(find->options, find->error);
-	message_why(find->error, "its portmapper has NFS version 3 for UDP, and TCP port %u is closed.",
-		    find->result.nfs_port);
-	message_try(find->error, "rpcinfo -p %s", find->options->source.host);
-	find->result.failure = MOUNT_NOT_NFS;
-	return -EPROTONOSUPPORT;
-}
-
 int find_server(struct find *find)
 {
 	int error;
@@ -68,8 +57,6 @@ int find_server(struct find *find)
 	error = mount_query_run(&find->query, &find->result);
 	if (error && find->result.failure == MOUNT_CANCELLED)
 		error = -ECANCELED;
-	if (!error && find->result.nfs_transport == MOUNT_UDP)
-		return only_udp(find);
 	if (error)
 		message_from_mount_result(find->options, &find->query, &find->result, find->error);
 	else
@@ -205,6 +192,9 @@ int find_export(struct find *find, bool negotiated)
 	const char *procedure = "";
 	int error = 0;
 
+	error = udp_check(fs, find->error);
+	if (error)
+		return error;
 	if (find->probe.done_fd < 0)
 		error = export_probe_init(&find->probe, fs, find->cancel_fd);
 	if (!error)
@@ -213,7 +203,9 @@ int find_export(struct find *find, bool negotiated)
 		return error;
 	if (error)
 		return root_failed(find, procedure, error);
+	find->query.nfs_transport = find->result.nfs_transport; /* from now on */
 	pool_set_transfer_max(fs->pool, (uint32_t)max_size(fs->rsize, fs->wsize));
+	udp_limit(fs);
 	find_locks(find);
 	return 0;
 }

@@ -56,7 +56,7 @@ struct fs {
 	int64_t call_limit_ns;          /* process.h: no call may last longer; INT64_MAX */
 	_Atomic(bool) found;
 	_Atomic(bool) losses_told;      /* unmount.h: what is lost from now on was said already */
-	uint32_t rsize, wsize, readdirsize; /* bytes per READ, WRITE, READDIR(PLUS) reply */
+	_Atomic(uint32_t) rsize, wsize, readdirsize; /* bytes per READ, WRITE, READDIR(PLUS) reply; udp.h */
 	uint32_t max_write;             /* the largest FUSE WRITE, as negotiated */
 	uint32_t name_max;
 	bool can_settime;               /* FSINFO: files take the times given */

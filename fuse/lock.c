@@ -46,6 +46,7 @@ static void event(void *userdata, const struct pool_event *event)
 	case POOL_SERVER_WAITING:
 	case POOL_NO_RESVPORT:
 	case POOL_NO_LOCAL: /* the file system's pool says so */
+	case POOL_DATAGRAM_MAX:
 	case POOL_NO_SRCPORT:
 		break;
 	}
@@ -167,6 +168,7 @@ bool locks_found(struct locks *locks, const struct mount_query *query, const str
 	eventfd_read(locks->lost_fd, &count);
 	if (is_connected(locks))
 		return true;
+	addr.udp = false; /* an UNLOCK that was sent twice could take away the lock that came after it */
 	error = mount_program_port(query, server, NLM4_PROGRAM, NLM4_VERSION, clock_ns() + FIND_NS, &port);
 	if (!error && port) {
 		sa->sin_port = htons(port);

@@ -86,6 +86,7 @@ enum severity { SEVERITY_ERROR, SEVERITY_WARNING, SEVERITY_NOTICE };
 	X(MSG_MOUNT_TIMEOUT, "mount-timeout", EXIT_MOUNT_FAILED, SEVERITY_ERROR)        \
 	X(MSG_ROOT_FAILED, "root-failed", EXIT_MOUNT_FAILED, SEVERITY_ERROR)            \
 	X(MSG_TOO_FEW_CONNS, "too-few-conns", EXIT_MOUNT_FAILED, SEVERITY_ERROR)        \
+	X(MSG_UDP_FRAGMENTS, "udp-fragments", EXIT_MOUNT_FAILED, SEVERITY_ERROR)        \
 	X(MSG_ADDR_MISMATCH, "addr-mismatch", EXIT_OK, SEVERITY_WARNING)                \
 	X(MSG_TOO_MANY_CONNS, "too-many-conns", EXIT_OK, SEVERITY_WARNING)              \
 	X(MSG_NO_RESVPORT, "no-resvport", EXIT_OK, SEVERITY_WARNING)                    \
@@ -109,6 +110,7 @@ enum severity { SEVERITY_ERROR, SEVERITY_WARNING, SEVERITY_NOTICE };
 	X(MSG_SERVER_OK, "server-ok", EXIT_OK, SEVERITY_NOTICE)                         \
 	X(MSG_CONN_DOWN, "conn-down", EXIT_OK, SEVERITY_NOTICE)                         \
 	X(MSG_CONN_UP, "conn-up", EXIT_OK, SEVERITY_NOTICE)                             \
+	X(MSG_PATH_MTU, "path-mtu", EXIT_OK, SEVERITY_NOTICE)                           \
 	X(MSG_CONN_SLOW, "conn-slow", EXIT_OK, SEVERITY_WARNING)                        \
 	X(MSG_SOFT_TIMEOUT, "soft-timeout", EXIT_OK, SEVERITY_WARNING)                  \
 	X(MSG_OUTCOME_UNKNOWN, "outcome-unknown", EXIT_OK, SEVERITY_WARNING)            \

@@ -23,7 +23,7 @@ static const char *const texts[MSG_COUNT] = {
 				 "if some cannot be made, lower nconnect= or raise the limit of the server.",
 	[MSG_UNSUPPORTED_SECURITY] = "Kerberos and TLS are not built. The mount is refused rather than made without them.\n"
 				     "Use the kernel client (mount -t nfs), or a tunnel such as WireGuard and sec=sys.",
-	[MSG_UNSUPPORTED_TRANSPORT] = "NFS over UDP or RDMA is not built. Use proto=tcp, which is the default.",
+	[MSG_UNSUPPORTED_TRANSPORT] = "NFS over RDMA is not built. Use proto=tcp, which is the default.",
 	/* The mount point and the FUSE device. */
 	[MSG_MOUNTPOINT_MISSING] = "The directory to mount on does not exist. mkdir -p makes it.",
 	[MSG_MOUNTPOINT_NOT_DIR] = "What is to be mounted on is a file. NFS exports are mounted on directories.",
@@ -74,8 +74,11 @@ static const char *const texts[MSG_COUNT] = {
 			      "retry= keeps trying; bg mounts without the server.",
 	[MSG_ROOT_FAILED] = "The server gave a handle for the export, and then no attributes for it.",
 	[MSG_TOO_FEW_CONNS] = "Fewer than minconnect= connections could be made.",
-	[MSG_ADDR_MISMATCH] = "An address of addrs= or of the server's name gave another root handle than the first: it is not\n"
-			      "the same server, or not the same export. It is not used.",
+	[MSG_UDP_FRAGMENTS] = "NFS over UDP: a READ or WRITE of that size is cut into IP fragments, which are told apart by 16 bits\n"
+			      "and can be put together wrongly, on a fast link within seconds; the checksum misses some of it\n"
+			      "(RFC 4963). Leave rsize= and wsize= out, use TCP, or say udpfrag where that risk is known.",
+	[MSG_ADDR_MISMATCH] = "An address of addrs= or of the server's name gave another root handle than the first, or does not\n"
+			      "have our root: it is not the same server, or not the same export. It is not used.",
 	[MSG_TOO_MANY_CONNS] = "The server accepts no more connections of this client. The mount works with those it has.",
 	[MSG_NO_RESVPORT] = "No port below 1024 is free, or they are not permitted. Other ports are used; some servers\n"
 			    "refuse those. noresvport makes that the rule, without this message.",
@@ -105,6 +108,8 @@ static const char *const texts[MSG_COUNT] = {
 	[MSG_SERVER_OK] = "The server answers again; the line has the length of the outage. Nothing is to be done.",
 	[MSG_CONN_DOWN] = "A connection was lost. Its calls went to others, and it is dialled again.",
 	[MSG_CONN_UP] = "A connection is back.",
+	[MSG_PATH_MTU] = "NFS over UDP: the path takes smaller packets than before, so READs, WRITEs and listings are smaller\n"
+			 "from now on. Nothing is lost; it is slower.",
 	[MSG_CONN_SLOW] = "A connection carries much less than the others: its path is crowded, or loses packets.",
 	[MSG_SOFT_TIMEOUT] = "A call was given up at its deadline (optimeo=): the program saw an error.",
 	[MSG_OUTCOME_UNKNOWN] = "A call that changes names was sent, and neither an answer nor a look at the result told whether\n"

@@ -43,6 +43,7 @@
 #include "readahead.h"
 #include "request_table.h"
 #include "runfile.h"
+#include "udp.h"
 #include "unmount.h"
 #include "watchdog.h"
 #include "wback.h"
@@ -131,6 +132,8 @@ static void pool_event(void *userdata, const struct pool_event *event)
 	struct mount *mount = userdata;
 
 	events_log(mount->options, event);
+	if (event->type == POOL_DATAGRAM_MAX && fs_is_found(&mount->fs))
+		udp_limit(&mount->fs);
 	if (event->type == POOL_PATH_LOST)
 		addresses_lost(atomic_load(&mount->addresses), &event->remote);
 }
@@ -149,6 +152,7 @@ static void pool_config_from(struct mount *mount, struct pool_config *ret_config
 	ret_config->prog = NFS3_PROGRAM;
 	ret_config->vers = NFS3_VERSION;
 	ret_config->transfer_max = MIB(1);
+	ret_config->udp_fragments = options->udpfrag;
 	ret_config->srcport_low = options->srcport_low;
 	ret_config->srcport_high = options->srcport_high;
 	ret_config->event = pool_event;
@@ -355,9 +359,10 @@ static void format_line(const struct mount *mount, const char *problem, char *li
 		snprintf(line, size, "%s mounted on %s, but %s; trying for %g minutes more", source,
 			 path, problem, (double)options->retry_ns / 60e9);
 	else
-		snprintf(line, size, "%s mounted on %s (NFSv3, %u connection%s, rsize %uK, wsize %uK)",
-			 source, path, options->nconnect, options->nconnect == 1 ? "" : "s",
-			 mount->fs.rsize / 1024, mount->fs.wsize / 1024);
+		snprintf(line, size, "%s mounted on %s (NFSv3%s, %u connection%s, rsize %gK, wsize %gK)",
+			 source, path, mount->find.result.nfs_transport == MOUNT_UDP ? " over UDP" : "",
+			 options->nconnect, options->nconnect == 1 ? "" : "s", mount->fs.rsize / 1024.0,
+			 mount->fs.wsize / 1024.0);
 }
 
 static bool is_readable(int fd)

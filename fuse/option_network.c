@@ -230,8 +230,11 @@ static int complete_families(struct parser *parser)
 	if (options->family == AF_INET && (is_v6(draft->proto) || is_v6(draft->mountproto)))
 		return option_conflict(parser, "family=4 and %s contradict each other",
 				       draft->proto == TRANSPORT_TCP6 ? "proto=tcp6" :
+				       draft->proto == TRANSPORT_UDP6 ? "proto=udp6" :
 				       draft->mountproto == TRANSPORT_UDP6 ? "mountproto=udp6" :
 				       "mountproto=tcp6");
+	if (options->udpfrag && transport_of(draft->proto) == MOUNT_TCP)
+		return option_conflict(parser, "udpfrag is for NFS over UDP");
 	if (is_v6(draft->proto))
 		options->family = AF_INET6;
 	options->mount_family = is_v6(draft->mountproto) ? AF_INET6 : AF_UNSPEC;

@@ -17,8 +17,8 @@
 static const struct option_choice transport_choices[] = {
 	{ "tcp", TRANSPORT_TCP, MSG_NONE, false },
 	{ "tcp6", TRANSPORT_TCP6, MSG_NONE, false },
-	{ "udp", 0, MSG_UNSUPPORTED_TRANSPORT, true },
-	{ "udp6", 0, MSG_UNSUPPORTED_TRANSPORT, true },
+	{ "udp", TRANSPORT_UDP, MSG_NONE, false },
+	{ "udp6", TRANSPORT_UDP6, MSG_NONE, false },
 	{ "rdma", 0, MSG_UNSUPPORTED_TRANSPORT, true },
 	{ "rdma6", 0, MSG_UNSUPPORTED_TRANSPORT, true },
 	{ NULL, 0, MSG_NONE, false },
@@ -154,7 +154,7 @@ const struct option_row option_table[] = {
 	/* 1. Connections and addresses */
 	{ "nconnect", .group = GROUP_CONNECTION, .kind = KIND_NUMBER, .value = "N", .initial = "4",
 	  .min = 1, .max = 64, OPTION_FIELD(nconnect), .live = true, .common = true,
-	  .help = "TCP connections to the server" },
+	  .help = "connections to the server; by UDP: source ports" },
 	{ "minconnect", .group = GROUP_CONNECTION, .kind = KIND_NUMBER, .value = "N",
 	  .initial = "1",
 	  .min = 1, .max = 64, OPTION_FIELD(minconnect),
@@ -277,13 +277,16 @@ const struct option_row option_table[] = {
 	OTHER_VERSION("v4.1"),
 	OTHER_VERSION("v4.2"),
 	{ "proto", .group = GROUP_PROTOCOL, .kind = KIND_CHOICE, .slot = SLOT_PROTO, .shown = "tcp",
-	  .choices = transport_choices, STORE(proto), .help = "transport; tcp6 implies family=6" },
+	  .choices = transport_choices, STORE(proto), .help = "transport; tcp6 and udp6 imply family=6" },
 	FLAG("tcp", GROUP_PROTOCOL, .slot = SLOT_PROTO, STORE(proto), .flag = TRANSPORT_TCP,
 	     .help = "the same as proto=tcp"),
 #define OTHER_TRANSPORT(word)                                                                   \
 	{ .name = word, .group = GROUP_PROTOCOL, .kind = KIND_FLAG, .state = OPTION_REFUSED,    \
 	  .slot = SLOT_PROTO, .refuse = MSG_UNSUPPORTED_TRANSPORT }
-	OTHER_TRANSPORT("udp"),
+	FLAG("udp", GROUP_PROTOCOL, .slot = SLOT_PROTO, STORE(proto), .flag = TRANSPORT_UDP,
+	     .help = "the same as proto=udp"),
+	FLAG("udpfrag", GROUP_PROTOCOL, OPTION_FIELD(udpfrag), .flag = 1,
+	     .help = "by UDP, rsize= and wsize= may exceed a packet: data can be corrupted, see fusenfs(8)"),
 	OTHER_TRANSPORT("rdma"),
 	{ "mountproto", .group = GROUP_PROTOCOL, .kind = KIND_CHOICE, .shown = "discovered",
 	  .choices = mount_transport_choices, STORE(mountproto), .help = "transport to mountd" },

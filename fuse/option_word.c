@@ -473,8 +473,7 @@ static void explain_refusal(struct parser *parser, const struct refusal *refusal
 			message_try(error, "mount -t nfs -o vers=3,%s ...", word);
 		break;
 	case MSG_UNSUPPORTED_TRANSPORT:
-		message_set(error, refusal->id, "NFS over %s is not supported (%s)",
-			    strstr(word, "rdma") ? "RDMA" : "UDP", word);
+		message_set(error, refusal->id, "NFS over RDMA is not supported (%s)", word);
 		message_try(error, "-o proto=tcp");
 		break;
 	case MSG_VERSION_UNSUPPORTED:

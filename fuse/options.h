@@ -139,6 +139,8 @@ struct options {
 	enum mount_transport mount_transport, nfs_transport; /* rule 5 of options.md applied */
 	int mount_family;        /* of mountd's address, where that is not to be NFS's; AF_UNSPEC */
 
+	bool udpfrag;            /* rsize= and wsize= may need IP fragments (udp.h) */
+
 	/* Protocol. */
 	uint32_t rsize, wsize;   /* Linux rounding applied; 0: as FSINFO prefers, at most 1 MiB */
 	uint32_t readdirsize;

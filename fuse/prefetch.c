@@ -11,6 +11,7 @@
 #include "file.h"
 #include "readahead.h"
 #include "shortread.h"
+#include "udp.h"
 #include "wback.h"
 
 static const int64_t IDLE_NS = 5 * NS_PER_S;
@@ -219,6 +220,7 @@ static void send_all(struct prefetch *prefetch, struct request *request, struct 
 		call->place = place_block;
 		call->status = nfs3_read_encode(call, &request->cred, inode_fh(block->inode),
 						block->offset, block->asked);
+		udp_transfer(prefetch->fs, call, block->asked, prefetch->fs->rsize);
 		call->key = block->inode->fileid;
 		call->deadline_ns = fs_deadline_ns(prefetch->fs, fs_now_ns());
 		call->impatient = true;

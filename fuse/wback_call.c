@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "udp.h"
 #include "wback_inode.h"
 
 /* At least so long for an attempt to save held data whose time is nearly over. */
@@ -176,12 +177,16 @@ static void write_done(struct call *call)
 static int encode_write(struct wcall *wcall, struct range *range)
 {
 	struct wback *wback = wcall->wback;
+	uint32_t wsize = wback->fs->wsize;
+	int error;
 
 	wcall->range = range;
-	wcall->asked = (uint32_t)min_size(range->len - range->done, wback->fs->wsize);
-	return nfs3_write_encode(&wcall->call, &range->cred, inode_fh(wback->inode),
-				 range->offset + range->done, range->data + range->done,
-				 wcall->asked, range->stable);
+	wcall->asked = (uint32_t)min_size(range->len - range->done, wsize);
+	error = nfs3_write_encode(&wcall->call, &range->cred, inode_fh(wback->inode),
+				  range->offset + range->done, range->data + range->done,
+				  wcall->asked, range->stable);
+	udp_transfer(wback->fs, &wcall->call, wcall->asked, wsize);
+	return error;
 }
 
 void wback_send_write(struct wback *wback, struct range *range)

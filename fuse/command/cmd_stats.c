@@ -104,6 +104,17 @@ static void print_json(const json_t *earlier, const json_t *later)
 
 /* ---- mountstats -------------------------------------------------------------------------- */
 
+static void print_transport(const json_t *conn)
+{
+	double calls = client_number(conn, "calls");
+
+	if (!strcmp(client_text(conn, "transport"), "udp"))
+		printf("\txprt:\tudp 0 1 %.0f %.0f 0 0 0 0 0 0\n", calls, calls);
+	else
+		printf("\txprt:\ttcp 0 1 %.0f 0 0 %.0f %.0f 0 0 0 0 0 0\n", client_number(conn, "reconnects") + 1,
+		       calls, calls);
+}
+
 /* What is not counted is 0: the events, and the bytes of each procedure. */
 static void print_mountstats(const json_t *answer)
 {
@@ -123,8 +134,7 @@ static void print_mountstats(const json_t *answer)
 	       read / 4096, written / 4096);
 	puts("\tRPC iostats version: 1.1  p/v: 100003/3 (nfs)");
 	json_array_foreach(json_object_get(answer, "connections"), i, conn)
-		printf("\txprt:\ttcp 0 1 %.0f 0 0 %.0f %.0f 0 0 0 0 0 0\n", client_number(conn, "reconnects") + 1,
-		       client_number(conn, "calls"), client_number(conn, "calls"));
+		print_transport(conn);
 	puts("\tper-op statistics");
 	json_object_foreach(calls, name, one) {
 		double count = client_number(one, "count"), ms = client_number(one, "total_seconds") * 1e3;

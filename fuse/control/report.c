@@ -154,6 +154,7 @@ static json_t *connection(const struct report *report, const struct conn_snapsho
 	json_object_set_new(json, "state", json_string(conn_state_name(info->state)));
 	json_object_set_new(json, "local", address(&info->local));
 	json_object_set_new(json, "remote", address(&info->remote));
+	json_object_set_new(json, "transport", json_string(info->udp ? "udp" : "tcp"));
 	json_object_set_new(json, "since_seconds", json_real(since(report, conn->since_ns)));
 	json_object_set_new(json, "reason", reason(conn));
 	json_object_set_new(json, "detail", conn->reason ? json_string(conn->reason) : json_null());

@@ -569,7 +569,7 @@ static const struct {
 	{ "lookupcache=some",
 	  "lookupcache=some is none of: all, none, pos, positive" },
 	{ "sec=magic", "sec=magic is none of: sys, none" },
-	{ "proto=sctp", "proto=sctp is none of: tcp, tcp6" },
+	{ "proto=sctp", "proto=sctp is none of: tcp, tcp6, udp, udp6" },
 	{ "vers=5", "vers=5 is none of: 3" },
 	{ "perm=client", "perm=client is none of: server" },
 	{ "fsname=", "fsname= is too long or empty (1 to 4096 characters)" },
@@ -744,9 +744,8 @@ static const struct {
 	{ "nfsvers=4.2", MSG_VERSION_UNSUPPORTED, "nfsvers=4.2 is not supported" },
 	{ "v4.1", MSG_VERSION_UNSUPPORTED, "v4.1 is not supported" },
 	{ "vers=3,vers=2", MSG_VERSION_UNSUPPORTED, "vers=2 is not supported" },
-	{ "udp", MSG_UNSUPPORTED_TRANSPORT, "NFS over UDP is not supported (udp)" },
-	{ "tcp,udp", MSG_UNSUPPORTED_TRANSPORT, "NFS over UDP is not supported (udp)" },
-	{ "proto=udp6", MSG_UNSUPPORTED_TRANSPORT, "NFS over UDP is not supported (proto=udp6)" },
+	{ "udpfrag,tcp", MSG_OPTION_CONFLICT, "udpfrag is for NFS over UDP" },
+	{ "family=4,proto=udp6", MSG_OPTION_CONFLICT, "family=4 and proto=udp6 contradict each other" },
 	{ "proto=rdma", MSG_UNSUPPORTED_TRANSPORT, "NFS over RDMA is not supported (proto=rdma)" },
 	{ "acl", MSG_OPTION_UNSUPPORTED, "option 'acl' is not supported yet" },
 	{ "addrs=10.0.0.5~nas", MSG_BAD_VALUE, "addrs=10.0.0.5~nas: 'nas' is no address" },
@@ -1241,7 +1240,8 @@ static const struct {
 	{ "", "tmeo=50", false, MSG_UNKNOWN_OPTION, "timeo" },
 	{ "mdconnect=3", "nconnect=3", false, MSG_OPTION_CONFLICT, "mdconnect=3" },
 	{ "minconnect=3", "nconnect=2", false, MSG_OPTION_CONFLICT, "minconnect=3" },
-	{ "", "udp", false, MSG_UNSUPPORTED_TRANSPORT, "UDP" },
+	{ "", "rdma", false, MSG_UNSUPPORTED_TRANSPORT, "RDMA" },
+	{ "", "udp", false, MSG_REMOUNT_FIXED, "'proto'" },
 };
 
 static void test_changes(void)

@@ -618,6 +618,57 @@ static void test_backoff(void)
 	}
 }
 
+/* By UDP: when is a call sent again, or given back? */
+static void test_resend(void)
+{
+	static const struct {
+		const char *what;
+		struct policy_rtt rtt;
+		enum call_class class;
+		unsigned int n_repeats;
+		int64_t timeo_ms, ms;
+	} rows[] = {
+		{ "nothing is known", { 0, 0, 0 }, CALL_IDEMPOTENT, 0, 10000, 500 },
+		{ "nothing is known, again", { 0, 0, 0 }, CALL_IDEMPOTENT, 1, 10000, 1000 },
+		{ "a short path", { 1 * MS, MS / 10, 0 }, CALL_IDEMPOTENT, 0, 10000, 100 },
+		{ "a long path", { 200 * MS, 50 * MS, 0 }, CALL_IDEMPOTENT, 0, 10000, 400 },
+		{ "twice as long each time", { 200 * MS, 50 * MS, 0 }, CALL_WRITE, 2, 10000, 1600 },
+		{ "two seconds at most", { 200 * MS, 50 * MS, 0 }, CALL_OTHER, 5, 10000, 2000 },
+		{ "for ever", { 1 * MS, 0, 0 }, CALL_OTHER, 100, 10000, 2000 },
+		{ "a slow server", { 3000 * MS, 500 * MS, 0 }, CALL_IDEMPOTENT, 0, 10000, 5000 },
+		{ "a slow server, again", { 3000 * MS, 500 * MS, 0 }, CALL_IDEMPOTENT, 3, 10000, 5000 },
+		{ "others were overdue", { 1 * MS, 0, 2 }, CALL_IDEMPOTENT, 0, 10000, 400 },
+		{ "looked at, not sent again", { 1 * MS, 0, 0 }, CALL_ONCE, 0, 10000, 1000 },
+		{ "looked at, long path", { 200 * MS, 50 * MS, 0 }, CALL_ONCE, 0, 10000, 3200 },
+		{ "looked at after timeo", { 200 * MS, 50 * MS, 0 }, CALL_ONCE, 0, 2000, 2000 },
+		{ "no timeo", { 1 * MS, 0, 0 }, CALL_ONCE, 0, 0, 1000 },
+	};
+	struct policy_rtt rtt = { 0, 0, 0 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		int64_t ns = policy_resend_ns(&rows[i].rtt, rows[i].class, rows[i].n_repeats,
+					      rows[i].timeo_ms * MS);
+
+		if (ns != rows[i].ms * MS)
+			fprintf(stderr, "%s: %lld ms\n", rows[i].what, (long long)(ns / MS));
+		assert(ns == rows[i].ms * MS);
+	}
+	for (int i = 0; i < 200; i++)
+		policy_rtt_answered(&rtt, 20 * MS, 0);
+	assert(rtt.smoothed_ns > 19 * MS && rtt.smoothed_ns < 21 * MS && rtt.deviation_ns < 2 * MS);
+	policy_rtt_missed(&rtt, 1);
+	policy_rtt_missed(&rtt, 3);
+	policy_rtt_missed(&rtt, 2);
+	assert(rtt.n_missed == 3);
+	policy_rtt_answered(&rtt, 900 * MS, 3); /* to which copy? */
+	assert(rtt.n_missed == 3 && rtt.smoothed_ns < 21 * MS);
+	policy_rtt_answered(&rtt, 20 * MS, 3); /* to the last one: something was lost, that is all */
+	assert(rtt.n_missed == 0 && rtt.smoothed_ns < 21 * MS);
+	policy_rtt_missed(&rtt, 1000);
+	policy_rtt_answered(&rtt, 500 * MS, 0); /* a path that has become longer */
+	assert(rtt.n_missed == 0 && policy_resend_ns(&rtt, CALL_IDEMPOTENT, 0, 0) > 500 * MS);
+}
+
 int main(void)
 {
 	test_pick();
@@ -636,6 +687,7 @@ int main(void)
 	test_repeat();
 	test_health();
 	test_server();
+	test_resend();
 	test_backoff();
 	puts("policy: ok");
 	return 0;
