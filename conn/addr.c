@@ -263,21 +263,70 @@ static int resolve_until(const char *host, int family, uint16_t port, int64_t de
 	return error;
 }
 
-int mount_resolve(const char *host, int family, uint16_t port, int64_t deadline_ns, int cancel_fd,
-		 struct pool_addr addrs[], unsigned int *ret_n)
+static int resolve_one(const char *host, int family, uint16_t port, int64_t deadline_ns, int cancel_fd,
+		       struct answer *ret_answer)
 {
-	struct answer answer;
 	int error;
 
-	if (!resolve_literal(host, family, port, &answer)) {
-		error = resolve_until(host, family, port, deadline_ns, cancel_fd, &answer);
+	if (!resolve_literal(host, family, port, ret_answer)) {
+		error = resolve_until(host, family, port, deadline_ns, cancel_fd, ret_answer);
 		if (error)
 			return error == -ETIMEDOUT || error == -ECANCELED ? error : EAI_MEMORY;
 	}
-	if (answer.error)
-		return answer.error;
-	memcpy(addrs, answer.addrs, answer.n * sizeof(addrs[0]));
-	*ret_n = answer.n;
+	return ret_answer->error;
+}
+
+static void add_answer(const struct answer *answer, struct pool_addr addrs[], unsigned int *n)
+{
+	for (unsigned int i = 0; i < answer->n && *n < POOL_MAX_ADDRS; i++) {
+		unsigned int k = 0;
+
+		while (k < *n && !sockaddr_same_host(&addrs[k].sa, &answer->addrs[i].sa))
+			k++;
+		if (k == *n)
+			addrs[(*n)++] = answer->addrs[i];
+	}
+}
+
+static unsigned int count_items(const char *list)
+{
+	unsigned int n = 1;
+
+	while ((list = strchr(list, ','))) {
+		list++;
+		n++;
+	}
+	return n;
+}
+
+/* One after the other; a name that nobody answers for takes no more than its share of the time. */
+int mount_resolve(const char *hosts, int family, uint16_t port, int64_t deadline_ns, int cancel_fd,
+		  struct pool_addr addrs[], unsigned int *ret_n)
+{
+	unsigned int n = 0, left = count_items(hosts);
+	int first_error = 0;
+
+	for (; left; left--) {
+		size_t len = strcspn(hosts, ",");
+		cleanup(freep) char *host = strndup(hosts, len);
+		int64_t now_ns = clock_ns();
+		int64_t until_ns = left == 1 ? deadline_ns : now_ns + (deadline_ns - now_ns) / left;
+		struct answer answer;
+		int error = EAI_MEMORY;
+
+		if (host)
+			error = resolve_one(host, family, port, until_ns, cancel_fd, &answer);
+		if (error == -ECANCELED)
+			return error;
+		if (!error)
+			add_answer(&answer, addrs, &n);
+		else if (!first_error)
+			first_error = error;
+		hosts += len + 1;
+	}
+	if (!n)
+		return first_error;
+	*ret_n = n;
 	return 0;
 }
 

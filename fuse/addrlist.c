@@ -30,7 +30,7 @@ const char *addr_text(const struct sockaddr_storage *sa, char text[ADDR_TEXT_MAX
 
 const char *local_text(const struct pool_local *local, char text[ADDR_TEXT_MAX])
 {
-	if (!local->device[0])
+	if (local->sa.ss_family != AF_UNSPEC)
 		return addr_text(&local->sa, text);
 	snprintf(text, ADDR_TEXT_MAX, "%s", local->device);
 	return text;

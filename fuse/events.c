@@ -124,9 +124,9 @@ void events_log(const struct options *options, const struct pool_event *event)
 			 address(&event->remote, remote, sizeof(remote)), event->reason);
 		break;
 	case POOL_NO_LOCAL:
-		log_warn(MSG_NO_LOCAL, "localaddrs: %s cannot be used (%s), another one is tried",
+		log_warn(MSG_NO_LOCAL, "%s: %s cannot be used (%s)%s", options->locals_text ? "localaddrs" : "bindif",
 			 local_text(&options->locals[event->local_index], remote),
-			 strerrorname_np(event->error));
+			 strerrorname_np(event->error), options->n_locals > 1 ? ", another one is tried" : "");
 		break;
 	case POOL_NO_SRCPORT:
 		log_warn(MSG_NO_SRCPORT, "srcports=%u-%u: no port can be had (%s)", options->srcport_low,

@@ -113,13 +113,14 @@ static int too_few(struct find *find, int error)
 {
 	struct message *message = find->error;
 	const struct options *options = find->options;
+	char text[ADDR_TEXT_MAX];
 
 	message_set(message, MSG_TOO_FEW_CONNS, "fewer than %u connection%s to %s came up",
 		    options->minconnect, options->minconnect == 1 ? "" : "s",
 		    options->source.host);
 	options_action(options, message);
 	message_why(message, "the first that failed: %s.", strerrordesc_np(-error));
-	message_try(message, "nc -zv %s %s", options->source.host, find->service);
+	message_try(message, "nc -zv %s %s", addr_text(&find->result.addrs[0].sa, text), find->service);
 	return error;
 }
 

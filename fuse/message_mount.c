@@ -60,10 +60,12 @@ static void failure_view_init(struct failure_view *view)
 	const struct mount_result *result = view->result;
 
 	view->host = view->query->host;
-	view->elsewhere = view->query->mount_host != NULL;
-	view->mountd = view->elsewhere ? view->query->mount_host : view->host;
 	if (result->n_addrs)
 		host_text(&result->addrs[0], view->addr);
+	if (view->addr[0] && strchr(view->host, ','))
+		view->host = view->addr; /* of several, the one that is meant */
+	view->elsewhere = view->query->mount_host != NULL;
+	view->mountd = view->elsewhere ? view->query->mount_host : view->host;
 	if (view->addr[0] && strcmp(view->addr, view->host) != 0)
 		snprintf(view->who, sizeof(view->who), "%.250s (%s)", view->host, view->addr);
 	else
@@ -183,7 +185,7 @@ static void conn_error(const struct failure_view *view)
 	message_set(view->message, MSG_CONN_FAILED, "cannot connect to %s port %u: %m", view->who,
 		    nfs_port(view));
 	if (view->query->n_locals && is_about_us(view->result->error))
-		message_why(view->message, "no local address or interface of localaddrs can be used for that.");
+		message_why(view->message, "no local address or interface of localaddrs or bindif can be used for that.");
 	other_addrs(view);
 }
 

@@ -112,6 +112,31 @@ static int complete_locals(struct parser *parser)
 	return 0;
 }
 
+/* Every local end is of that interface; one at least there is. */
+static int complete_bindif(struct parser *parser)
+{
+	struct options *options = &parser->draft.options;
+	struct pool_local list[POOL_MAX_LOCALS];
+	char why[OPTIONS_NOTE_MAX];
+	unsigned int n;
+
+	if (!options->bindif)
+		return 0;
+	if (locallist_parse(options->bindif, list, &n, why, sizeof(why)) || n != 1 || !list[0].device[0])
+		return bad_list(parser, "bindif", options->bindif, "no name of an interface");
+	if (!options->n_locals)
+		options->locals[options->n_locals++] = list[0];
+	for (unsigned int i = 0; i < options->n_locals; i++) {
+		struct pool_local *local = &options->locals[i];
+
+		if (local->device[0] && strcmp(local->device, list[0].device) != 0)
+			return option_conflict(parser, "bindif=%s and interface %s of localaddrs contradict each other",
+					       list[0].device, local->device);
+		memcpy(local->device, list[0].device, sizeof(local->device));
+	}
+	return 0;
+}
+
 /* "665-1023", "2000". False if it is not that. */
 static bool parse_ports(const char *text, uint16_t *ret_low, uint16_t *ret_high)
 {
@@ -258,6 +283,8 @@ int option_complete_network(struct parser *parser)
 	options->port = options->source.port ? options->source.port : (uint16_t)draft->port;
 	options->mountport = (uint16_t)draft->mountport;
 	error = complete_locals(parser);
+	if (!error)
+		error = complete_bindif(parser);
 	if (!error)
 		error = complete_hosts(parser);
 	if (!error)

@@ -526,6 +526,7 @@ void options_deinit(struct options *options)
 	free(options->addr_text);
 	free(options->mountaddr_text);
 	free(options->mounthost);
+	free(options->bindif);
 	free(options->locals_text);
 	free(options->srcports_text);
 	free(options->mount_ns);
@@ -534,7 +535,7 @@ void options_deinit(struct options *options)
 	free(options->metrics_text);
 	options->ctl = options->metrics_text = NULL;
 	options->locals_text = options->srcports_text = NULL;
-	options->addr_text = options->mountaddr_text = options->mounthost = NULL;
+	options->addr_text = options->mountaddr_text = options->mounthost = options->bindif = NULL;
 	options->mount_ns = options->given = options->addrs_text = options->mountpoint = options->fsname = options->subtype = NULL;
 }
 

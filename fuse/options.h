@@ -84,7 +84,8 @@ struct options_note {
 /* NFS server and path, taken from SOURCE. */
 struct source {
 	char *text;    /* as typed; what /proc/mounts shows */
-	char *host;    /* name or literal, without brackets; an IPv6 literal may have a %scope */
+	char *host;    /* name or literal, without brackets; an IPv6 literal may have a %scope. Or several of
+			* one server, with commas between */
 	char *path;    /* begins with '/', no '/' at its end but in "/" */
 	uint16_t port; /* of an nfs:// source; 0: none given */
 };
@@ -125,6 +126,7 @@ struct options {
 	char *addr_text, *mountaddr_text; /* addr=, mountaddr= as typed; NULL */
 	char address[ADDR_TEXT_MAX], mount_address[ADDR_TEXT_MAX]; /* of them; "" */
 	char *mounthost;         /* name or address of mountd's host; NULL: the server's */
+	char *bindif;            /* the only interface to be used; in locals, too. NULL: any */
 	char *locals_text;       /* localaddrs= as typed; NULL */
 	struct pool_local locals[POOL_MAX_LOCALS];
 	unsigned int n_locals;   /* 0: the kernel chooses */
@@ -281,7 +283,7 @@ void options_print_fstab(const struct options *options, FILE *stream);
 /* options_print_unit - the unit of systemd.mount(5) that makes it, its name in a comment. 0 or -ENOMEM. */
 int options_print_unit(const struct options *options, FILE *stream);
 
-/* source_parse - SERVER:/PATH, [V6ADDR]:/PATH or nfs://SERVER[:PORT]/PATH. 0 or -EINVAL with the
+/* source_parse - SERVER[,SERVER...]:/PATH, [V6ADDR]:/PATH or nfs://SERVER[:PORT]/PATH. 0 or -EINVAL with the
  * reason. *ret_source is written on success only. */
 int source_parse(const char *text, struct source *ret_source, struct message *ret_error);
 /* source_is_host - may it be the name or the literal address of a host? */

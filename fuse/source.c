@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* source - SERVER:/PATH, [V6ADDR]:/PATH and nfs://SERVER[:PORT]/PATH, taken apart.
+/* source - SERVER[,SERVER...]:/PATH, [V6ADDR]:/PATH and nfs://SERVER[:PORT]/PATH, taken apart.
  *
  * The path is what mountd is asked for, so it is left as it is but for slashes at its end; mountd
  * takes at most 1024 bytes (MNTPATHLEN, RFC 1813 5.1.2). In a URL, and only there, %41 is 'A'. */
@@ -18,7 +18,7 @@ enum { HOST_MAX = 255, EXPORT_PATH_MAX = 1024 };
 struct pieces {
 	const char *host, *path;
 	size_t host_len;
-	bool bracketed, url;
+	bool bracketed, url, list;
 	uint16_t port;
 };
 
@@ -73,11 +73,24 @@ static int split_brackets(const char *text, const char *at, struct pieces *piece
 	return 0;
 }
 
+/* "nas1,nas2:/x", "[fd00::1],[fd00::2]:/x": a comma before the path. */
+static bool is_list(const char *text)
+{
+	const char *end = strstr(text, ":/"), *comma = strchr(text, ',');
+
+	return end && comma && comma < end && !memchr(text, '/', (size_t)(end - text));
+}
+
 static int split_plain(const char *text, struct pieces *pieces, struct message *ret_error)
 {
 	const char *end;
 
-	if (text[0] == '[') {
+	if (is_list(text)) {
+		end = strstr(text, ":/");
+		pieces->host = text;
+		pieces->host_len = (size_t)(end - text);
+		pieces->list = true;
+	} else if (text[0] == '[') {
 		int error = split_brackets(text, text, pieces, &end, ret_error);
 
 		if (error)
@@ -177,12 +190,6 @@ static int check_host(const char *text, const struct pieces *pieces, const char 
 		return bad_source(text, ret_error, "the server is missing.");
 	if (pieces->host_len > HOST_MAX)
 		return bad_source(text, ret_error, "the server's name is longer than 255 bytes.");
-	if (strchr(host, ',')) {
-		message_set(ret_error, MSG_OPTION_UNSUPPORTED,
-			    "several servers in '%.200s' are not supported yet", text);
-		message_try(ret_error, "one name or address of the server");
-		return -EINVAL;
-	}
 	for (const char *byte = host; *byte; byte++)
 		if (!host_char(*byte) || host[0] == '-')
 			return bad_source(text, ret_error, "the server's name has a character that "
@@ -207,6 +214,33 @@ bool source_is_host(const char *text)
 		if (!host_char(*byte))
 			return false;
 	return n && n <= HOST_MAX && text[0] != '-';
+}
+
+/* Each item by itself, and brackets off. In place. */
+static int check_list(const char *text, const struct pieces *pieces, char *hosts, struct message *ret_error)
+{
+	char *to = hosts, *item = hosts;
+	int error = 0;
+
+	for (char *next; item && !error; item = next) {
+		struct pieces one = *pieces;
+
+		next = strchr(item, ',');
+		if (next)
+			*next++ = '\0';
+		one.host_len = strlen(item);
+		one.bracketed = one.host_len > 1 && item[0] == '[' && item[one.host_len - 1] == ']';
+		if (one.bracketed) {
+			item[one.host_len - 1] = '\0';
+			item++;
+		}
+		error = check_host(text, &one, item, ret_error);
+		if (to != hosts)
+			*to++ = ',';
+		memmove(to, item, strlen(item) + 1);
+		to += strlen(to);
+	}
+	return error;
 }
 
 static int hex_digit(char c)
@@ -269,7 +303,8 @@ static int build_source(const char *text, const struct pieces *pieces, struct so
 		message_set(ret_error, MSG_NO_MEMORY, "out of memory");
 		return -ENOMEM;
 	}
-	error = check_host(text, pieces, source->host, ret_error);
+	error = pieces->list ? check_list(text, pieces, source->host, ret_error) :
+			       check_host(text, pieces, source->host, ret_error);
 	if (!error)
 		error = finish_path(text, pieces, source->path, ret_error);
 	return error;

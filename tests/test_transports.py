@@ -19,6 +19,7 @@ from lab.net import Net
 from lab.procs import Stuck, run_bounded, wait_for
 from lab.proxy import PacketFilter
 from lab.trace import Trace
+from support import MIB
 
 PROGRAM = os.environ.get("FUSENFS", str(Path(__file__).resolve().parent.parent / "build/fusenfs"))
 MNT, UMNT = 1, 3
@@ -306,3 +307,45 @@ def test_scoped_address(mount, workdir, option):
             wanted = {net.address(0) if option.startswith("mount") else plain_address: 2}
         wait_spread(m, wanted)
         m.umount()
+
+
+# ---- several servers, an interface -------------------------------------------------------------
+
+def test_several_hosts(mount, server, names):
+    """Addresses of one server, by name or not: it is enough that one answers, and all that do are used."""
+    names.write(f"{THERE} nas2", f"{THIRD} nas3")
+    with PacketFilter() as packets:
+        packets.reject("ip daddr 127.0.0.7 tcp dport 2049")
+        m = mount(nconnect=4, host="127.0.0.7,nas2,[::1],nobody.invalid,nas3,nas2", through=names.through)
+        (m.path / "f").write_text("x")
+        wait_spread(m, {THERE: 2, "::1": 1, THIRD: 1})
+        assert "127.0.0.7,nas2,[::1]" in run_bounded(["findmnt", "-no", "SOURCE", m.path]).stdout
+
+
+def test_several_hosts_and_nobody(mount):
+    with pytest.raises(MountFailed, match="conn-refused") as failed:
+        mount(host="127.0.0.7,127.0.0.8", options="port=1")
+    assert "All 2 addresses" in failed.value.log and re.search("rpcinfo -p 127.0.0.[78]\n", failed.value.log)
+    with pytest.raises(MountFailed, match="dns-failed"):
+        mount(host="nobody.invalid,nobody2.invalid")
+
+
+@pytest.mark.parametrize("options", ["bindif=link1", "bindif=link1,proto=udp", "bindif=link1,localaddrs=10.98.1.1"])
+def test_bindif(mount, workdir, options):
+    """All goes by that interface, to an address that the other one leads to."""
+    directory = workdir / "exports/bindif"
+    directory.mkdir(exist_ok=True)
+    with Net([None, None]) as net, Ganesha([Export(directory)], netns=net.server, host=EVERYWHERE,
+                                           udp=str(udp_works())) as ganesha:
+        before = net.counters()
+        m = mount(server=ganesha, netns=net.client, host=net.address(0), nconnect=2, options=options)
+        (m.path / "f").write_bytes(bytes(MIB))
+        m.umount()
+        sent = [new.to_server - old.to_server for old, new in zip(before, net.counters())]
+        assert sent[0] < 10000 and sent[1] > MIB, sent
+
+
+def test_no_such_interface(mount):
+    with pytest.raises(MountFailed, match="conn-failed") as failed:
+        mount(options="bindif=nothere0")
+    assert "No such device" in failed.value.log and "bindif" in failed.value.log

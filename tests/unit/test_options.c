@@ -163,11 +163,36 @@ static void test_bad_sources(void)
 
 static void test_several_servers(void)
 {
-	struct source source;
-	struct message error;
+	static const struct {
+		const char *text, *host; /* NULL: refused */
+	} rows[] = {
+		{ "nas1,nas2:/data", "nas1,nas2" },
+		{ "10.0.0.1,nas:/data", "10.0.0.1,nas" },
+		{ "[fd00::1],[fe80::2%lo],nas:/data", "fd00::1,fe80::2%lo,nas" },
+		{ "nas,[fd00::1]:/data,more", "nas,fd00::1" },
+		{ "nas1,:/data", NULL },
+		{ ",nas1:/data", NULL },
+		{ "nas1,,nas2:/data", NULL },
+		{ "nas1,fd00::1:/data", NULL },
+		{ "nas1,[fd00::g]:/data", NULL },
+		{ "nas1,na;s2:/data", NULL },
+		{ "nfs://nas1,nas2/data", NULL },
+	};
 
-	assert(source_parse("nas1,nas2:/data", &source, &error) == -EINVAL);
-	assert(error.id == MSG_OPTION_UNSUPPORTED);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct source source;
+		struct message error;
+		int status = source_parse(rows[i].text, &source, &error);
+
+		assert(!status == !!rows[i].host);
+		if (status) {
+			assert(error.id == MSG_BAD_SOURCE);
+			continue;
+		}
+		assert(!strcmp(source.host, rows[i].host) && !strcmp(source.text, rows[i].text));
+		assert(!strncmp(source.path, "/data", 5));
+		source_deinit(&source);
+	}
 }
 
 /* ---- words around the options ------------------------------------------------------------ */
@@ -783,6 +808,10 @@ static const struct {
 	  "localaddrs has IPv4 addresses, and family=6 (or proto=tcp6) excludes them" },
 	{ "localaddrs=10.0.0.1,addrs=fd00::1", MSG_OPTION_CONFLICT,
 	  "addrs has IPv6 addresses, and family=4 (or proto=tcp6, or localaddrs) excludes them" },
+	{ "bindif=10.0.0.1", MSG_BAD_VALUE, "bindif=10.0.0.1: no name of an interface" },
+	{ "bindif=eth0~eth1", MSG_BAD_VALUE, "bindif=eth0~eth1: no name of an interface" },
+	{ "bindif=eth0,localaddrs=eth1", MSG_OPTION_CONFLICT,
+	  "bindif=eth0 and interface eth1 of localaddrs contradict each other" },
 	{ "srcports=0-9", MSG_BAD_VALUE, "srcports=0-9: not LOW-HIGH, of 1 to 65535" },
 	{ "srcports=9-8", MSG_BAD_VALUE, "srcports=9-8: not LOW-HIGH, of 1 to 65535" },
 	{ "srcports=1-65536", MSG_BAD_VALUE, "srcports=1-65536: not LOW-HIGH, of 1 to 65535" },
@@ -1100,6 +1129,9 @@ static void test_locals(void)
 		{ "localaddrs=10.0.0.1~fd00::1", 2, AF_UNSPEC, 0, 0 },
 		{ "localaddrs=eth0.100~10.0.0.1~eth0.100,srcports=665-1023", 2, AF_UNSPEC, 665, 1023 },
 		{ "localaddrs=eth0,family=6", 1, AF_INET6, 0, 0 },
+		{ "bindif=eth0", 1, AF_UNSPEC, 0, 0 },
+		{ "bindif=eth0,localaddrs=10.0.0.1-10.0.0.3", 3, AF_INET, 0, 0 },
+		{ "bindif=eth0,localaddrs=eth0~10.0.0.1", 2, AF_UNSPEC, 0, 0 },
 		{ "localaddrs=bond-1,srcports=1-65535,noresvport,resvport,noresvport", 1, AF_UNSPEC, 1, 65535 },
 	};
 
@@ -1108,6 +1140,8 @@ static void test_locals(void)
 
 		assert(o.n_locals == rows[i].n && options_family(&o) == rows[i].family);
 		assert(o.srcport_low == rows[i].low && o.srcport_high == rows[i].high);
+		for (unsigned int k = 0; k < o.n_locals && o.bindif; k++)
+			assert(!strcmp(o.locals[k].device, o.bindif));
 		options_deinit(&o);
 	}
 }
