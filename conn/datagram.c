@@ -73,8 +73,7 @@ static uint32_t ask_max(const struct connection *conn)
 
 static void learn_max(struct connection *conn)
 {
-	conn->datagram.max = ask_max(conn);
-	pool_datagram_max_is(conn->pool, conn, conn->datagram.max);
+	pool_datagram_max_is(conn->pool, conn, ask_max(conn));
 }
 
 /* The kernel counts what a datagram takes, about twice its bytes if it is small. */
@@ -305,8 +304,8 @@ int datagram_flush(struct connection *conn)
 
 /* ---- receiving --------------------------------------------------------------------------- */
 
-/* 1: there may be more, 0: that was all, -errno. The socket is connected: nobody else's datagrams come. One that
- * is no reply is passed over. */
+/* 1: there may be more, 0: that was all, -errno. The socket is connected: nobody else's
+ * datagrams come. One that is no reply is passed over. */
 static int receive_one(struct connection *conn)
 {
 	uint8_t *buffer = conn->reader.buffer;

@@ -1,19 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* datagram - a connection that is a connected UDP socket: one datagram, one RPC message, no record marks.
+/* datagram - a connection that is a connected UDP socket: one datagram, one RPC message, no
+ * record marks.
  *
- * PRIVATE to conn/. UDP loses datagrams, so every call is sent again until it is answered, by the same socket, with
- * the same xid and bytes: the server's reply cache knows it by these and our port. When: RFC 5531 leaves that to the
- * client. Here each procedure has an estimate of its round trip (as TCP's, RFC 6298), and a call is sent again after
- * that and four deviations, then after twice that, and so on. Answers to calls that were sent twice say nothing
- * about the round trip (Karn's rule), and until one comes that does, later calls wait longer, too. What must not be
- * executed twice (CALL_ONCE) is not sent again, but given back to its owner, who looks what became of it.
+ * PRIVATE to conn/. UDP loses datagrams, so every call is sent again until it is answered, by
+ * the same socket, with the same xid and bytes: the server's reply cache knows it by these and
+ * our port. When: RFC 5531 leaves that to the client. Here each procedure has an estimate of its
+ * round trip (as TCP's, RFC 6298), and a call is sent again after that and four deviations, then
+ * after twice that, and so on. Answers to calls that were sent twice say nothing about the round
+ * trip (Karn's rule), and until one comes that does, later calls wait longer, too. What must not
+ * be executed twice (CALL_ONCE) is not sent again, but given back to its owner, who looks what
+ * became of it.
  *
- * Bytes in flight are bounded by a window of our own, for small calls, too (a path with an MTU of 1500 has no others): it
- * opens with every answer, and is halved when one is overdue. Datagrams that would have to be cut into fragments are avoided: a fragment that is lost
- * may be replaced by one of another datagram, for its identification has 16 bits (RFC 4963), and the UDP checksum
- * finds most of that, not all. So the path's MTU is asked of the kernel (IP_MTU, ip(7)) and told to the owner of
- * the pool, who makes calls that fit. What cannot be made smaller (a symbolic link of a thousand characters), or
- * was made before the MTU fell, goes in fragments all the same.
+ * Bytes in flight are bounded by a window of our own, for small calls, too (a path with an MTU
+ * of 1500 has no others): it opens with every answer, and is halved when one is overdue.
+ * Datagrams that would have to be cut into fragments are avoided: a fragment that is lost may be
+ * replaced by one of another datagram, for its identification has 16 bits (RFC 4963), and the
+ * UDP checksum finds most of that, not all. So the path's MTU is asked of the kernel (IP_MTU,
+ * ip(7)) and told to the owner of the pool, who makes calls that fit. What cannot be made
+ * smaller (a symbolic link of a thousand characters), or was made before the MTU fell, goes in
+ * fragments all the same.
  *
  * The loop's thread only. */
 #ifndef CONN_DATAGRAM_H
@@ -40,7 +45,6 @@ struct datagram {
 	uint64_t threshold;        /* up to it the window doubles each round trip, then it grows slowly */
 	uint64_t window_max;       /* what our receive buffer takes */
 	int64_t halved_ns;         /* when it was last; 0: never */
-	uint32_t max;              /* bytes of a datagram that needs no fragments */
 };
 
 void datagram_init(struct connection *conn);
@@ -51,7 +55,8 @@ void datagram_connected(struct connection *conn);
 void datagram_closed(struct connection *conn);
 /* datagram_window - bound a connection's window, which is `window` by its rate and the options. */
 uint64_t datagram_window(const struct connection *conn, uint64_t window);
-/* datagram_landed - a call that was sent is no longer in flight: it is answered, given up or to be sent again. */
+/* datagram_landed - a call that was sent is no longer in flight: it is answered, given up, or to
+ * be sent again. */
 void datagram_landed(struct connection *conn, const struct call *call);
 /* datagram_answered - a call was, and is still bound. */
 void datagram_answered(struct connection *conn, const struct call *call);

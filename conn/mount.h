@@ -155,8 +155,8 @@ int mount_program_port(const struct mount_query *query, const struct pool_addr *
  * 5.2.3). By TCP the connection is waited for, 1 s at most. */
 void mount_umnt(const struct mount_query *query, const struct mount_result *result);
 
-/* mount_resolve - hosts as in struct mount_query, of which one will do. getaddrinfo(3) in a thread of its own, so that a dead name server costs no more
- * than until deadline_ns, and no more than a tenth of a second once cancel_fd is readable (0: none). Fills
+/* mount_resolve - hosts as in struct mount_query, of which one will do. getaddrinfo(3) in a thread of its
+ * own, so that a dead name server costs no more than until deadline_ns, and no more than a tenth of a second once cancel_fd is readable (0: none). Fills
  * addrs[0..POOL_MAX_ADDRS) with port, without duplicates. 0, an EAI_* value for gai_strerror(3), or
  * -ETIMEDOUT or -ECANCELED, which are none of them. */
 int mount_resolve(const char *hosts, int family, uint16_t port, int64_t deadline_ns, int cancel_fd,

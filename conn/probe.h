@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* probe - what the stages of mount.h share: probe.c (resolving, the NFS port), probe_mountd.c (ports and
- * answers of mountd). A stage returns MOUNT_OK or says why not; what it found is in the result.
+/* probe - what the stages of mount.h share: probe.c (resolving, the NFS port), probe_mountd.c
+ * (ports and answers of mountd). A stage returns MOUNT_OK or says why not; what it found is in
+ * the result.
  *
  * PRIVATE to conn/. One thread. */
 #ifndef CONN_PROBE_H
@@ -43,9 +44,9 @@ int probe_ask_port(struct probe *probe, const struct pool_addr *addrs, unsigned 
 enum mount_failure probe_resolve_host(struct probe *probe, const char *host, int family, uint16_t port,
 				      struct pool_addr addrs[], unsigned int *ret_n);
 
-/* The stages of mountd, in probe_mountd.c. probe_mountd_find - where it is: first of all of them.
- * probe_exports: the EXPORT list; *ret_covered, if it has the path. probe_explain_refusal - why MNT was
- * refused, by the list. */
+/* The stages of mountd, in probe_mountd.c. probe_mountd_find - where it is: first of all of
+ * them. probe_exports: the EXPORT list; *ret_covered, if it has the path. probe_explain_refusal
+ * - why MNT was refused, by the list. */
 enum mount_failure probe_mountd_find(struct probe *probe);
 enum mount_failure probe_rpcbind(struct probe *probe);
 enum mount_failure probe_mnt(struct probe *probe);

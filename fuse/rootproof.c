@@ -9,8 +9,8 @@
 #include "export.h"
 #include "nfs3.h"
 
-/* Another server does not know the handle, or takes it for a file of its own. One that is not ready, or does
- * not let us in now, says nothing about what it is. */
+/* Another server does not know the handle, or takes it for a file of its own. One that is not
+ * ready, or does not let us in now, says nothing about what it is. */
 static enum mount_verdict judge(const struct mount_proof *of, const uint8_t *results, uint32_t len)
 {
 	const struct rootproof *proof = container_of(of, const struct rootproof, proof);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* rootproof - does an NFS address serve our root? GETATTR of its handle there tells the same fsid and fileid.
+/* rootproof - does an NFS address serve our root? GETATTR of its handle there tells the same
+ * fsid and fileid.
  *
- * For where mountd is elsewhere (mounthost=), and what it answers says nothing about an NFS address. One thread. */
+ * For where mountd is elsewhere (mounthost=), and what it answers says nothing about an NFS
+ * address. One thread. */
 #ifndef FUSE_ROOTPROOF_H
 #define FUSE_ROOTPROOF_H
 

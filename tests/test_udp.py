@@ -204,6 +204,7 @@ def test_ipv6(mount, server):
     m = mount(host="[::1]", nconnect=2, options="proto=udp6")
     (m.path / "f").write_bytes(pattern(MIB))
     same((server.rw / "f").read_bytes(), pattern(MIB))
+    assert "NFS version 3 over UDP" in run_bounded([m.argv[m.argv.index("-f") - 1], "status", m.path]).stdout
     wait_for(lambda: "rsize 32K, wsize 32K" in m.log(), COMES_S, "the line")  # the loopback's MTU is 64 KiB
 
 

@@ -270,14 +270,22 @@ static void print_waiting(const struct view *view)
 	       client_number(view->later, "requests.bad_replies_total"));
 }
 
+static bool goes_by_udp(const json_t *answer)
+{
+	const json_t *first = json_array_get(client_value(answer, "connections"), 0);
+
+	return first && !strcmp(client_text(first, "transport"), "udp");
+}
+
 static void print_details(const struct view *view)
 {
 	const json_t *answer = view->later;
 	char unsaved[TEXT_SIZE], heard[TEXT_SIZE], memory[TEXT_SIZE];
 
-	printf("\nserver    %s, %s, NFS version %.0f, %.0f address%s, from ports %s 1024, heard %s ago\n",
+	printf("\nserver    %s, %s, NFS version %.0f%s, %.0f address%s, from ports %s 1024, heard %s ago\n",
 	       client_text(answer, "server.host"),
 	       client_text(answer, "server.state"), client_number(answer, "server.nfs_version"),
+	       goes_by_udp(answer) ? " over UDP" : "",
 	       client_number(answer, "server.addresses"), client_number(answer, "server.addresses") == 1 ? "" : "es",
 	       client_is(answer, "server.reserved_ports") ? "below" : "from",
 	       text_age(client_number(answer, "server.heard_seconds"), heard));
