@@ -193,7 +193,7 @@ class Host:
         self.trace.clear()
         argv = ["nsenter", f"--net=/run/netns/{self.name}", "env",
                 f"ASAN_OPTIONS={os.environ['ASAN_OPTIONS']}:detect_leaks=0", *self.names.through, PROGRAM,
-                "-o", ",".join(["nconnect=1", *words]), f"nas:{self.export}", self.mnt]
+                "-o", ",".join(["nconnect=1,dns=first", *words]), f"nas:{self.export}", self.mnt]
         done = run_bounded(argv, 30, check=False)
         if done.returncode == 0:
             self.mnt.stat()

@@ -159,6 +159,21 @@ def test_a_round_trip_is_soon_learned(udp, net, far):
     assert time.monotonic() - started < 10 * 0.2 + 5
 
 
+def test_a_path_that_swallows_all(udp, net):
+    """One source port gets no answers, the others do: it is left for another, and nothing fails."""
+    m = udp(nconnect=3, options="stripe=rr,actimeo=0")
+    m.expect_log(QUIET)
+    wait_for(lambda: len(sources(m, net)) == 3, COMES_S, "all sockets")
+    victim = min(sources(m, net))
+
+    def left():
+        (m.path / "busy").write_bytes(pattern(8 * KIB))
+        return victim not in sources(m, net)
+    with filtered(net, f"output udp sport {victim} drop"):
+        wait_for(left, COMES_S, "another port")
+    same((m.server_path / "busy").read_bytes(), pattern(8 * KIB))
+
+
 @pytest.mark.parametrize("option", ["rsize=32768", "wsize=8192", "rsize=4096,wsize=4096"])
 def test_fragments_are_refused(udp, option):
     with pytest.raises(MountFailed, match="udp-fragments") as failed:
