@@ -295,6 +295,20 @@ def test_users_mount(mount, no_user_directory):
     assert list(no_user_directory.iterdir()) == []
 
 
+def test_link_to_another_mount(mount, no_user_directory, tmp_path):
+    """What a user puts in the place of his daemon's socket does not make root change another mount, nor end it."""
+    roots, users = mount(nconnect=2), mount(nconnect=2, user=USER)
+    place = socket_of(users, no_user_directory)
+    place.unlink()
+    place.symlink_to(socket_of(roots))
+    for words in (["status", users.path], ["set", users.path, "timeo=7"], ["health", users.path]):
+        result = fusenfs(*words)
+        assert result.status in (1, 2) and "[ctl-denied]" in result.output, result
+    assert ",timeo=100," in status(roots)["options"]
+    assert fusenfs("umount", "--force", users.path) == Result(0, "")
+    assert not users.mounted and roots.alive and roots.mounted
+
+
 @pytest.mark.parametrize("trap", ["another's directory", "a link", "others may write"])
 def test_unsafe_directory(mount, no_user_directory, tmp_path, trap):
     """A place that somebody else controls is not used; the mount works all the same."""

@@ -58,14 +58,15 @@ static int connect_to(const char *path, int64_t until_ns)
 	return fd;
 }
 
-static int check_peer(int fd, uid_t owner, pid_t *ret_pid)
+/* A link in a user's directory may lead to the socket of another mount: whose it is must be right. */
+static int check_peer(int fd, uid_t owner, bool or_root, pid_t *ret_pid)
 {
 	struct ucred peer;
 	socklen_t len = sizeof(peer);
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len))
 		return -errno;
-	if (peer.uid != owner && peer.uid != 0)
+	if (peer.uid != owner && !(or_root && peer.uid == 0))
 		return -EPERM;
 	if (ret_pid)
 		*ret_pid = peer.pid;
@@ -75,7 +76,7 @@ static int check_peer(int fd, uid_t owner, pid_t *ret_pid)
 static int open_given(const char *ctl, pid_t *ret_pid, int64_t until_ns)
 {
 	int fd = connect_to(ctl, until_ns);
-	int error = fd < 0 ? fd : check_peer(fd, geteuid(), ret_pid);
+	int error = fd < 0 ? fd : check_peer(fd, geteuid(), true, ret_pid);
 
 	if (error < 0 && geteuid() == 0 && error == -EPERM)
 		error = 0; /* root may ask anybody whom he names */
@@ -97,7 +98,7 @@ static int open_usual(const struct target *target, pid_t *ret_pid, int64_t until
 		    place_socket(directories[i], target->major, target->minor, path))
 			continue;
 		fd = connect_to(path, until_ns);
-		error = fd < 0 ? fd : check_peer(fd, target->owner, ret_pid);
+		error = fd < 0 ? fd : check_peer(fd, target->owner, false, ret_pid);
 		if (!error)
 			return fd;
 		if (fd >= 0)

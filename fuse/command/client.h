@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* client - one request to the daemon of a mount, through its control socket. Bounded by ANSWER_NS. The socket must be
- * in a place that only the mount's owner can write to, and the process behind it must be his or root's: who else
- * could listen there is not asked. */
+ * in a place that only the mount's owner can write to, and the process behind it must be his, not even root's (of a
+ * socket that was named, ctl: ours or root's): who else could listen there is not asked. What is answered is checked as
+ * any stranger's word: a user may have written his own daemon, and root asks it. */
 #ifndef FUSE_COMMAND_CLIENT_H
 #define FUSE_COMMAND_CLIENT_H
 
