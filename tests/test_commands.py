@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lab.child import Child
-from lab.command import Result, fusenfs, program, status
+from lab.command import Result, fusenfs, program, socket_of, status
 from lab.procs import run_bounded, wait_for
 from support import MIB, errno_of, pattern
 
@@ -272,6 +272,57 @@ def test_umount_of_others(mount, tmp_path):
     assert m.mounted
     result = fusenfs("umount", tmp_path)
     assert result.status == 32 and f"cannot unmount {tmp_path}: {tmp_path} is no mount point [no-daemon]" in result.output
+
+
+LISTENER = """
+import os, socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.bind(sys.argv[1])
+s.listen()
+child = os.fork()
+if child:
+    print(child, flush=True)
+    os._exit(0)
+while True:
+    c, _ = s.accept()
+    c.recv(1000)
+    c.sendall(b'{"schema":1,"unsaved_bytes":0,"umounttimeo_seconds":1e300}')
+    c.close()
+"""
+
+
+def with_number(number):
+    """A process of root's that has it; None: somebody else was faster."""
+    Path("/proc/sys/kernel/ns_last_pid").write_text(str(number - 1))
+    process = subprocess.Popen(["sleep", "60"])
+    if process.pid == number:
+        return process
+    process.kill()
+    process.wait()
+    return None
+
+
+def test_umount_force_kills_no_other(mount):
+    """Who listens in the daemon's place began to, and has ended; another process has its number now."""
+    m = mount(nconnect=1, user=USER)
+    place = Path(f"/tmp/fusenfs-{USER}") / socket_of(m).name
+    place.unlink()
+    prefix = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--pdeathsig", "KILL"]
+    listener = subprocess.Popen([*prefix, "/usr/bin/python3", "-c", LISTENER, place], stdout=subprocess.PIPE, text=True)
+    heir = int(listener.stdout.readline())
+    listener.wait(10)
+    listener.stdout.close()
+    other = wait_for(lambda: with_number(listener.pid), 10, "the number")
+    try:
+        start = time.monotonic()
+        assert fusenfs("umount", "--force", m.path) == Result(0, "") and not m.mounted
+        assert time.monotonic() - start < 6
+        assert other.poll() is None
+    finally:
+        os.kill(heir, signal.SIGKILL)
+        other.kill()
+        other.wait()
+        place.unlink(missing_ok=True)
 
 
 # --- help

@@ -19,10 +19,11 @@
 #include "../../conn/util.h"
 #include "client.h"
 #include "command.h"
+#include "process_name.h"
 #include "text.h"
 #include "users.h"
 
-enum { LOOK_MS = 100 };
+enum { LOOK_MS = 100, TIMEO_MAX_S = 3600 };
 static const int64_t SAY_NS = 1 * NS_PER_S;
 static const int64_t END_NS = 2 * NS_PER_S; /* for the daemon, besides umounttimeo */
 
@@ -30,6 +31,7 @@ struct job {
 	const struct command_line *line;
 	struct target target;
 	pid_t daemon;             /* 0: does not answer */
+	int daemon_fd;            /* pidfd; -1: the same, or not the owner's process */
 	int64_t timeo_ns;         /* umounttimeo */
 	struct message error;
 };
@@ -58,6 +60,13 @@ static int give_up(struct job *job, const json_t *answer, double bytes)
 	return -EBUSY;
 }
 
+static int64_t umounttimeo_ns(const json_t *answer)
+{
+	double seconds = client_number(answer, "umounttimeo_seconds");
+
+	return seconds > 0 ? (int64_t)((seconds < TIMEO_MAX_S ? seconds : TIMEO_MAX_S) * 1e9) : 0;
+}
+
 /* 0: all is saved, or nobody can be asked. */
 static int save(struct job *job)
 {
@@ -71,7 +80,7 @@ static int save(struct job *job)
 		if (!answer)
 			return job->error.id == MSG_CTL_DENIED && geteuid() != 0 ? -EPERM : 0;
 		bytes = client_number(answer, "unsaved_bytes");
-		job->timeo_ns = (int64_t)(client_number(answer, "umounttimeo_seconds") * 1e9);
+		job->timeo_ns = umounttimeo_ns(answer);
 		if (least < 0 || bytes < least) {
 			least = bytes;
 			progress_ns = clock_ns();
@@ -136,12 +145,24 @@ static int detach(const struct job *job)
 	return umount2(job->target.mount, flags) ? -errno : 0;
 }
 
+/* The socket's peer is who began to listen: if that has ended, and another has the socket, the number may be anybody's. */
+static void hold_daemon(struct job *job)
+{
+	if (job->daemon <= 0)
+		return;
+	job->daemon_fd = (int)syscall(SYS_pidfd_open, job->daemon, 0);
+	if (job->daemon_fd < 0 || process_is_of(job->daemon, job->target.owner))
+		return;
+	close(job->daemon_fd);
+	job->daemon_fd = -1;
+}
+
 /* Forced: it saves what it can in umounttimeo, then the kernel answers whoever still waits. */
 static int end_daemon(const struct job *job)
 {
-	if (!job->line->force || !job->daemon)
+	if (!job->line->force || job->daemon_fd < 0)
 		return 0;
-	return kill(job->daemon, SIGTERM) && errno != ESRCH ? -errno : 0;
+	return syscall(SYS_pidfd_send_signal, job->daemon_fd, SIGTERM, NULL, 0) && errno != ESRCH ? -errno : 0;
 }
 
 static int unmount(struct job *job)
@@ -156,6 +177,7 @@ static int unmount(struct job *job)
 		message_action(&job->error, "unmount %s", job->target.mount);
 	if (error)
 		return error;
+	hold_daemon(job);
 	error = end_daemon(job);
 	if (!error)
 		error = detach(job);
@@ -175,22 +197,18 @@ static int unmount(struct job *job)
 /* Until then data may be on its way. A lazy one lives as long as it has users. */
 static void wait_for_end(const struct job *job)
 {
-	struct pollfd ended = { .events = POLLIN };
+	struct pollfd ended = { .fd = job->daemon_fd, .events = POLLIN };
 	int64_t until_ns = clock_ns() + job->timeo_ns + END_NS;
 
-	if (job->line->lazy || job->daemon <= 0)
-		return;
-	ended.fd = (int)syscall(SYS_pidfd_open, job->daemon, 0);
-	if (ended.fd < 0)
+	if (job->line->lazy || job->daemon_fd < 0)
 		return;
 	while (clock_ns() < until_ns && poll(&ended, 1, LOOK_MS) <= 0)
 		continue;
-	close(ended.fd);
 }
 
 int command_umount(const struct command_line *line)
 {
-	struct job job = { .line = line };
+	struct job job = { .line = line, .daemon_fd = -1 };
 	int status = EXIT_OK;
 
 	if (target_find(line->words[0], &job.target, &job.error)) {
@@ -203,6 +221,7 @@ int command_umount(const struct command_line *line)
 	} else {
 		wait_for_end(&job);
 	}
+	closep(&job.daemon_fd);
 	target_deinit(&job.target);
 	return status;
 }

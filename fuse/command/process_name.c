@@ -36,6 +36,14 @@ int process_tgid(int tid)
 	return !status_line(tid, "Tgid:", value, sizeof(value)) && sscanf(value, "%d", &tgid) == 1 ? tgid : tid;
 }
 
+bool process_is_of(int pid, uid_t uid)
+{
+	char value[64];
+	unsigned int real;
+
+	return !status_line(pid, "Uid:", value, sizeof(value)) && sscanf(value, "%u", &real) == 1 && real == uid;
+}
+
 const char *process_name(int tid, char name[PROCESS_NAME_SIZE])
 {
 	if (status_line(process_tgid(tid), "Name:", name, PROCESS_NAME_SIZE))
