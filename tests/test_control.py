@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.command import Result, ask, connect, fusenfs, read_all, socket_of, status
+from lab.command import Result, ask, connect, fusenfs, program, read_all, socket_of, status
 from lab.mount import mount_device
 from lab.procs import as_user, run_bounded, wait_for
 from support import MIB, errno_of, pattern, same
@@ -130,6 +130,23 @@ def test_status_of_nothing(tmp_path):
     assert result.status == 32 and f"{tmp_path} is no mount point [no-daemon]" in result.output
     result = fusenfs("status", "/proc")
     assert result.status == 32 and "/proc is not a fusenfs mount, but one of type proc [no-daemon]" in result.output
+
+
+def test_status_of_strange_name(mount):
+    """Bytes of a name are no reason to say nothing: JSON has them as it can, a terminal is not commanded."""
+    m = mount(nconnect=1)
+    m.kill()
+    name = f"{m.path}\udcff\033[31m\n"
+    os.mkdir(name)
+    run_bounded(["mount", "--move", m.path, name])
+    try:
+        answer, = json.loads(fusenfs("status", "--json").output)
+        assert answer["state"] == "unknown" and answer["mount"].startswith(f"{m.path}?\033")
+        plain = subprocess.run([program(), "status"], stdout=subprocess.PIPE, timeout=20, check=True).stdout
+        assert plain.count(os.fsencode(f"{m.path}\udcff?[31m?")) == 3 and b"\033" not in plain
+    finally:
+        run_bounded(["umount", name])
+        os.rmdir(name)
 
 
 def test_names_of_a_mount(mount, tmp_path):

@@ -13,7 +13,7 @@
 
 #include "../control/place.h"
 
-enum { ANSWER_MAX = 16 << 20 };
+enum { ANSWER_MAX = 1 << 20, ROWS_MAX = 1024 };
 
 /* ---- the socket -------------------------------------------------------------------------- */
 
@@ -203,20 +203,28 @@ static void take_error(const json_t *error, struct message *message)
 	const json_t *tries = json_object_get(error, "try");
 	enum message_id id = message_id_find(client_text(error, "id"));
 
-	message_set(message, id == MSG_NONE ? MSG_BUG : id, "%s", client_text(error, "reason"));
+	/* One that is newer than this program may have others. */
+	message_set(message, id == MSG_NONE ? MSG_NO_ANSWER : id, "%s", client_text(error, "reason"));
 	message_action(message, "%s", client_text(error, "action"));
 	message_why(message, "%s", client_text(error, "why"));
 	for (size_t i = 0; i < json_array_size(tries); i++)
 		message_try(message, "%s", json_string_value(json_array_get(tries, i)));
 }
 
+/* Loops over these may be nested. */
+static bool is_bounded(const json_t *answer)
+{
+	return json_array_size(json_object_get(answer, "connections")) <= ROWS_MAX &&
+	       json_array_size(json_object_get(answer, "users")) <= ROWS_MAX;
+}
+
 static json_t *parse(const char *text, const struct target *target, struct message *error)
 {
 	json_t *json = json_loads(text, 0, NULL);
 
-	if (json_is_object(json) && !json_object_get(json, "error"))
+	if (json_is_object(json) && !json_object_get(json, "error") && is_bounded(json))
 		return json;
-	if (json_is_object(json))
+	if (client_text(json, "error.reason")[0])
 		take_error(json_object_get(json, "error"), error);
 	else
 		message_set(error, MSG_NO_ANSWER, "the daemon of %s gave no answer that makes sense",
@@ -263,6 +271,13 @@ const json_t *client_value(const json_t *json, const char *path)
 double client_number(const json_t *json, const char *path)
 {
 	return json_number_value(client_value(json, path));
+}
+
+uint32_t client_whole(const json_t *json, const char *path)
+{
+	double number = client_number(json, path);
+
+	return number >= 0 && number <= UINT32_MAX ? (uint32_t)number : 0;
 }
 
 const char *client_text(const json_t *json, const char *path)

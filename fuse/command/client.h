@@ -21,6 +21,7 @@ json_t *client_ask(const struct target *target, const char *ctl, const char *req
 
 /* Values of an answer; 0, "" or NULL if there is none. path: "server.state". */
 double client_number(const json_t *json, const char *path);
+uint32_t client_whole(const json_t *json, const char *path); /* what is not a number of 32 bits: 0 */
 const char *client_text(const json_t *json, const char *path);
 const json_t *client_value(const json_t *json, const char *path);
 bool client_is(const json_t *json, const char *path);

@@ -10,21 +10,31 @@
 #include "../../conn/util.h"
 #include "client.h"
 #include "command.h"
+#include "text.h"
 
 enum { YES = 0, NO = 1, UNKNOWN = 2, LOOK_MS = 50 };
 static const int64_t SIGN_NS = 2 * NS_PER_S; /* for the server */
+
+static void print_json(int status, const char *what, const json_t *answer)
+{
+	json_t *json = json_pack("{s:i, s:o, s:s, s:s}", "schema", 1, what,
+				 status == UNKNOWN ? json_null() : json_boolean(status == YES), "state",
+				 client_text(answer, "state"), "server", client_text(answer, "server.state"));
+
+	json_dumpf(json, stdout, JSON_COMPACT | JSON_ENSURE_ASCII);
+	putchar('\n');
+	json_decref(json);
+}
 
 static int print(const struct command_line *line, int status, const char *what, const json_t *answer)
 {
 	static const char *const words[] = { "yes", "no", "unknown" };
 
 	if (line->json)
-		printf("{\"schema\":1,\"%s\":%s,\"state\":\"%s\",\"server\":\"%s\"}\n", what,
-		       status == YES ? "true" : status == NO ? "false" : "null", client_text(answer, "state"),
-		       client_text(answer, "server.state"));
+		print_json(status, what, answer);
 	else if (!line->quiet)
-		printf("%s: %s%s%s\n", what, words[status], status == NO && answer ? ", server " : "",
-		       status == NO && answer ? client_text(answer, "server.state") : "");
+		text_print(stdout, "%s: %s%s%s", what, words[status], status == NO && answer ? ", server " : "",
+			   status == NO && answer ? client_text(answer, "server.state") : "");
 	return status;
 }
 

@@ -7,6 +7,7 @@
 #include "../control/control.h"
 #include "client.h"
 #include "command.h"
+#include "text.h"
 
 /* A line is a request. */
 static bool is_one_line(const char *list)
@@ -37,7 +38,7 @@ int command_set(const struct command_line *line)
 	if (!answer)
 		status = command_fail(line, &error);
 	else if (!line->quiet)
-		printf("%s: %s\n", target.mount, client_text(answer, "options"));
+		text_print(stdout, "%s: %s", target.mount, client_text(answer, "options"));
 	json_decref(answer);
 	target_deinit(&target);
 	return status;

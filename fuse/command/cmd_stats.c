@@ -96,7 +96,7 @@ static void print_json(const json_t *earlier, const json_t *later)
 	json_object_set_new(json, "server_p99_seconds", json_real(sample.server_p99));
 	json_object_set_new(json, "cpu_ratio", json_real(sample.cpu));
 	json_object_set_new(json, "resident_bytes", json_real(client_number(later, "process.resident_bytes")));
-	json_dumpf(json, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6));
+	json_dumpf(json, stdout, JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(6));
 	putchar('\n');
 	fflush(stdout);
 	json_decref(json);
@@ -115,6 +115,19 @@ static void print_transport(const json_t *conn)
 		       calls, calls);
 }
 
+/* As the kernel does in /proc/self/mountstats, whose lines are taken apart at blanks. */
+static void put_mangled(const char *text)
+{
+	for (; *text; text++) {
+		unsigned char byte = (unsigned char)*text;
+
+		if (byte <= ' ' || byte == '\\' || byte == '#' || byte >= 0x7f)
+			printf("\\%03o", byte);
+		else
+			putchar(byte);
+	}
+}
+
 /* What is not counted is 0: the events, and the bytes of each procedure. */
 static void print_mountstats(const json_t *answer)
 {
@@ -123,9 +136,13 @@ static void print_mountstats(const json_t *answer)
 	const char *name;
 	size_t i;
 
-	printf("device %s mounted on %s with fstype nfs statvers=1.1\n", client_text(answer, "source"),
-	       client_text(answer, "mount"));
-	printf("\topts:\t%s\n\tage:\t%.0f\n", client_text(answer, "options"), client_number(answer, "uptime_seconds"));
+	fputs("device ", stdout);
+	put_mangled(client_text(answer, "source"));
+	fputs(" mounted on ", stdout);
+	put_mangled(client_text(answer, "mount"));
+	fputs(" with fstype nfs statvers=1.1\n\topts:\t", stdout);
+	put_mangled(client_text(answer, "options"));
+	printf("\n\tage:\t%.0f\n", client_number(answer, "uptime_seconds"));
 	puts("\tcaps:\tcaps=0x0,wtmult=4096,dtsize=65536,bsize=0,namlen=255\n\tsec:\tflavor=1,pseudoflavor=1");
 	fputs("\tevents:\t", stdout);
 	for (i = 0; i < 27; i++)

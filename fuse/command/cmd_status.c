@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "../../conn/util.h"
+#include "../control/report.h"
 #include "client.h"
 #include "command.h"
 #include "process_name.h"
@@ -117,11 +118,11 @@ static void print_trouble(const struct view *view, FILE *stream)
 
 	if (!view->later) {
 		if (view->error.reason[0])
-			fprintf(stream, "%s: %s\n", view->target.mount, view->error.reason);
+			text_print(stream, "%s: %s", view->target.mount, view->error.reason);
 		return;
 	}
 	if (strcmp(client_text(view->later, "server.state"), "up") != 0)
-		fprintf(stream, "%s: server %s is %s for %s, %.0f request%s waiting\n", view->target.mount,
+		text_print(stream, "%s: server %s is %s for %s, %.0f request%s waiting", view->target.mount,
 			client_text(view->later, "server.host"), client_text(view->later, "server.state"),
 			text_age(client_number(view->later, "server.silent_seconds"), text), waiting, plural(waiting));
 	json_array_foreach(conns, i, conn) {
@@ -129,12 +130,12 @@ static void print_trouble(const struct view *view, FILE *stream)
 
 		if (!strcmp(state, "up"))
 			continue;
-		fprintf(stream, "%s: connection %.0f: %s for %s%s%s%s\n", view->target.mount,
+		text_print(stream, "%s: connection %.0f: %s for %s%s%s%s", view->target.mount,
 			client_number(conn, "id"), state, text_age(client_number(conn, "since_seconds"), text),
 			*reason ? " (" : "", reason, *reason ? ")" : "");
 	}
 	if (client_number(view->later, "loops_busy"))
-		fprintf(stream, "%s: %.0f of %.0f event loops did not answer in time\n", view->target.mount,
+		text_print(stream, "%s: %.0f of %.0f event loops did not answer in time", view->target.mount,
 			client_number(view->later, "loops_busy"), client_number(view->later, "loops"));
 }
 
@@ -159,7 +160,7 @@ static void print_mounts(struct view *views, unsigned int n)
 
 static void connection_row(struct table *table, const json_t *earlier, const json_t *conn, double seconds)
 {
-	const json_t *before = sample_connection(earlier, (int)client_number(conn, "id"));
+	const json_t *before = sample_connection(earlier, (int)client_whole(conn, "id"));
 	char text[TEXT_SIZE];
 
 	table_row(table);
@@ -232,36 +233,36 @@ static void print_latencies(const struct view *view, const char *key, const char
 /* Words with commas, in lines that are not too long. */
 static void print_words(const char *words)
 {
-	size_t column = printf("options   ") > 0 ? 10 : 0;
+	const char *head = "options   ";
 
 	while (*words) {
-		size_t n = strcspn(words, ",") + 1;
+		size_t n = 0, next;
 
-		if (n > strlen(words))
-			n = strlen(words);
-		if (column + n > WIDTH) {
-			fputs("\n          ", stdout);
-			column = 10;
+		while ((next = strcspn(words + n, ",")), next += words[n + next] == ',') {
+			if (n && strlen(head) + n + next > WIDTH)
+				break;
+			n += next;
 		}
-		printf("%.*s", (int)n, words);
-		column += n;
+		text_print(stdout, "%s%.*s", head, (int)n, words);
+		head = "          ";
 		words += n;
 	}
-	putchar('\n');
 }
 
 static void print_waiting(const struct view *view)
 {
 	double waiting = client_number(view->later, "requests.waiting");
+	double queued = client_number(view->later, "requests.queued_calls");
 	char text[TEXT_SIZE], name[PROCESS_NAME_SIZE];
-	int pid = (int)client_number(view->later, "requests.oldest.pid");
+	int pid = (int)client_whole(view->later, "requests.oldest.pid");
 
-	printf("requests  %.0f in flight", waiting);
 	if (waiting > 0)
-		printf(", the oldest for %s: %s of %s (pid %d)",
-		       text_latency(client_number(view->later, "requests.oldest_seconds"), text),
-		       client_text(view->later, "requests.oldest.operation"), process_name(pid, name), process_tgid(pid));
-	printf("; calls without a connection: %.0f\n", client_number(view->later, "requests.queued_calls"));
+		text_print(stdout, "requests  %.0f in flight, the oldest for %s: %s of %s (pid %d); calls without a connection: %.0f",
+			   waiting, text_latency(client_number(view->later, "requests.oldest_seconds"), text),
+			   client_text(view->later, "requests.oldest.operation"), process_name(pid, name),
+			   process_tgid(pid), queued);
+	else
+		text_print(stdout, "requests  0 in flight; calls without a connection: %.0f", queued);
 	printf("          so far: outcome unknown %.0f, sent again after a loss %.0f, repeated without an answer %.0f,"
 	       " bad replies %.0f\n",
 	       client_number(view->later, "requests.ambiguous_total"),
@@ -282,16 +283,17 @@ static void print_details(const struct view *view)
 	const json_t *answer = view->later;
 	char unsaved[TEXT_SIZE], heard[TEXT_SIZE], memory[TEXT_SIZE];
 
-	printf("\nserver    %s, %s, NFS version %.0f%s, %.0f address%s, from ports %s 1024, heard %s ago\n",
-	       client_text(answer, "server.host"),
-	       client_text(answer, "server.state"), client_number(answer, "server.nfs_version"),
-	       goes_by_udp(answer) ? " over UDP" : "",
-	       client_number(answer, "server.addresses"), client_number(answer, "server.addresses") == 1 ? "" : "es",
-	       client_is(answer, "server.reserved_ports") ? "below" : "from",
-	       text_age(client_number(answer, "server.heard_seconds"), heard));
-	printf("daemon    version %s, pid %.0f, %s, %.1f s of CPU, log level %s\n", client_text(answer, "version"),
-	       client_number(answer, "pid"), text_bytes(client_number(answer, "process.resident_bytes"), memory),
-	       client_number(answer, "process.cpu_seconds"), client_text(answer, "log"));
+	putchar('\n');
+	text_print(stdout, "server    %s, %s, NFS version %.0f%s, %.0f address%s, from ports %s 1024, heard %s ago",
+		   client_text(answer, "server.host"), client_text(answer, "server.state"),
+		   client_number(answer, "server.nfs_version"), goes_by_udp(answer) ? " over UDP" : "",
+		   client_number(answer, "server.addresses"),
+		   client_number(answer, "server.addresses") == 1 ? "" : "es",
+		   client_is(answer, "server.reserved_ports") ? "below" : "from",
+		   text_age(client_number(answer, "server.heard_seconds"), heard));
+	text_print(stdout, "daemon    version %s, pid %.0f, %s, %.1f s of CPU, log level %s", client_text(answer, "version"),
+		   client_number(answer, "pid"), text_bytes(client_number(answer, "process.resident_bytes"), memory),
+		   client_number(answer, "process.cpu_seconds"), client_text(answer, "log"));
 	print_waiting(view);
 	printf("files     %.0f open, %.0f known, %s not yet on stable storage\n", client_number(answer, "open_files"),
 	       client_number(answer, "inodes"), text_bytes(client_number(answer, "unsaved_bytes"), unsaved));
@@ -306,8 +308,8 @@ static void print_details(const struct view *view)
 
 static json_t *without_answer(const struct view *view)
 {
-	return json_pack("{s:i, s:s, s:s, s:s, s:b, s:b, s:s}", "schema", 1, "mount", view->target.mount, "source",
-			 view->target.source, "state", "unknown", "live", 0, "ready", 0, "error",
+	return json_pack("{s:i, s:o, s:o, s:s, s:b, s:b, s:s}", "schema", 1, "mount", report_string(view->target.mount),
+			 "source", report_string(view->target.source), "state", "unknown", "live", 0, "ready", 0, "error",
 			 message_id_name(view->error.id));
 }
 
@@ -319,7 +321,7 @@ static void print_json(const struct view *views, unsigned int n, bool one)
 	for (unsigned int i = 0; i < n; i++)
 		json_array_append_new(all, views[i].earlier ? json_incref(views[i].earlier) : without_answer(&views[i]));
 	json = one ? json_array_get(all, 0) : all;
-	json_dumpf(json, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
+	json_dumpf(json, stdout, JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(9));
 	putchar('\n');
 	json_decref(all);
 }

@@ -129,7 +129,7 @@ static void note_slow(struct mount_view *view)
 	size_t i;
 
 	json_array_foreach(conns, i, conn) {
-		const json_t *before = sample_connection(view->earlier, (int)client_number(conn, "id"));
+		const json_t *before = sample_connection(view->earlier, (int)client_whole(conn, "id"));
 		bool takes_data = !strcmp(client_text(conn, "state"), "up") && !client_is(conn, "metadata") && before;
 
 		if (n < SLOW_MAX && seconds > 0)
@@ -233,7 +233,7 @@ static const char *remark(const struct mount_view *view, unsigned int i, const j
 
 static void connection_row(struct table *table, const struct mount_view *view, unsigned int i, const json_t *conn)
 {
-	const json_t *before = sample_connection(view->earlier, (int)client_number(conn, "id"));
+	const json_t *before = sample_connection(view->earlier, (int)client_whole(conn, "id"));
 	double seconds = sample_delta(view->earlier, view->later, "monotonic_seconds");
 	char text[TABLE_CELL];
 

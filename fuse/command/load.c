@@ -62,7 +62,7 @@ unsigned int load_between(const json_t *earlier, const json_t *later, struct loa
 		const json_t *user = json_array_get(users, i);
 		const json_t *before = find(earlier, client_number(user, "pid"), client_number(user, "uid"));
 		struct load one = {
-			.uid = (unsigned int)client_number(user, "uid"),
+			.uid = (unsigned int)client_whole(user, "uid"),
 			.operations = sample_delta(before, user, "operations") / seconds,
 			.read_bytes = sample_delta(before, user, "read_bytes") / seconds,
 			.written_bytes = sample_delta(before, user, "written_bytes") / seconds,
@@ -70,7 +70,7 @@ unsigned int load_between(const json_t *earlier, const json_t *later, struct loa
 
 		if (one.operations <= 0)
 			continue;
-		one.pid = process_tgid((int)client_number(user, "pid"));
+		one.pid = process_tgid((int)client_whole(user, "pid"));
 		add(all, &n_all, LOADS_MAX, &one);
 	}
 	qsort(all, n_all, sizeof(all[0]), compare);

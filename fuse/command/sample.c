@@ -16,10 +16,12 @@ double sample_delta(const json_t *earlier, const json_t *later, const char *path
 	return delta > 0 ? delta : 0;
 }
 
+static const double US_MAX = 1e12;
+
 /* A bucket that ends at us, in the numbering of histogram.h. */
 static unsigned int bucket_of(double us)
 {
-	return histogram_bucket((int64_t)us * 1000 - 1);
+	return histogram_bucket(us < 1 ? 0 : us < US_MAX ? (int64_t)us * 1000 - 1 : INT64_MAX);
 }
 
 static void add(struct histogram_sum *sum, const json_t *one, int sign)
@@ -94,7 +96,7 @@ const json_t *sample_connection(const json_t *answer, int id)
 	const json_t *all = json_object_get(answer, "connections");
 
 	for (size_t i = 0; i < json_array_size(all); i++)
-		if ((int)client_number(json_array_get(all, i), "id") == id)
+		if ((int)client_whole(json_array_get(all, i), "id") == id)
 			return json_array_get(all, i);
 	return NULL;
 }

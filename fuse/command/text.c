@@ -65,7 +65,7 @@ const char *text_latency(double seconds, char *text)
 
 const char *text_age(double seconds, char *text)
 {
-	unsigned long long minutes = seconds > 0 ? (unsigned long long)(seconds / 60) : 0;
+	unsigned long long minutes = seconds > 0 && seconds < 1e15 ? (unsigned long long)(seconds / 60) : 0;
 
 	if (seconds < 60)
 		snprintf(text, TEXT_SIZE, "%.0f s", seconds);
@@ -74,6 +74,22 @@ const char *text_age(double seconds, char *text)
 	else
 		snprintf(text, TEXT_SIZE, "%llud %02llu:%02llu", minutes / 1440, minutes / 60 % 24, minutes % 60);
 	return text;
+}
+
+void text_print(FILE *stream, const char *format, ...)
+{
+	char *line = NULL;
+	va_list args;
+
+	va_start(args, format);
+	if (vasprintf(&line, format, args) < 0)
+		line = NULL;
+	va_end(args);
+	if (!line)
+		return;
+	message_clean(line);
+	fprintf(stream, "%s\n", line);
+	free(line);
 }
 
 /* ---- tables ------------------------------------------------------------------------------ */
@@ -110,21 +126,25 @@ void table_set(struct table *table, unsigned int column, const char *format, ...
 	message_clean(table->cells[table->n_rows - 1][column]);
 }
 
-static int width_of(const struct table *table, unsigned int column)
+static size_t width_of(const struct table *table, unsigned int column)
 {
 	size_t width = 0;
 
 	for (unsigned int i = 0; i < table->n_rows; i++)
 		if (strlen(table->cells[i][column]) > width)
 			width = strlen(table->cells[i][column]);
-	return (int)width;
+	return width;
 }
 
 void table_print(const struct table *table, FILE *stream)
 {
+	int widths[TABLE_COLUMNS];
+
+	for (unsigned int j = 0; j < table->n_columns; j++)
+		widths[j] = (int)width_of(table, j);
 	for (unsigned int i = 0; i < table->n_rows; i++) {
 		for (unsigned int j = 0; j < table->n_columns; j++) {
-			int width = width_of(table, j);
+			int width = widths[j];
 			const char *cell = table->cells[i][j];
 
 			if (table->right & (1u << j))

@@ -15,6 +15,10 @@ const char *text_count(double n, char *text);                /* "1.1k" */
 const char *text_latency(double seconds, char *text);        /* "0.21 ms", "12 s", "-": none */
 const char *text_age(double seconds, char *text);            /* "12 s", "00:41", "3d 04:12" */
 
+/* text_print - as fprintf(3), of one line without its end. A name is what somebody has made it, and an answer what somebody
+ * has written: what could command a terminal becomes '?'. */
+void text_print(FILE *stream, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 /* A table: rows of cells, printed with columns as wide as they must be. Numbers go right. */
 struct table {
 	char (*cells)[TABLE_COLUMNS][TABLE_CELL];

@@ -21,15 +21,13 @@ void report_init(struct report *report, struct fs *fs, const struct live *live)
 	*report = (struct report){ .fs = fs, .live = live, .started_ns = clock_ns() };
 }
 
-/* Names may be any bytes; JSON may not. */
 json_t *report_string(const char *text)
 {
 	json_t *json = json_string(text ? text : "");
-	char copy[1024];
+	cleanup(freep) char *copy = json || !text ? NULL : strdup(text);
 
-	if (json)
+	if (json || !copy)
 		return json;
-	snprintf(copy, sizeof(copy), "%s", text);
 	for (unsigned char *byte = (unsigned char *)copy; *byte; byte++)
 		if (*byte >= 0x80)
 			*byte = '?';

@@ -33,6 +33,8 @@ bool report_is_ready(struct report *report);
 /* report_options - what is in force. */
 json_t *report_options(struct report *report);
 json_t *report_error(const struct message *error);
+/* report_string - names may be any bytes, JSON may not: what is not UTF-8 is '?'. NULL is "". Any thread. */
+json_t *report_string(const char *text);
 /* report_text - one line, to free; lets go of json. NULL: no memory. */
 char *report_text(json_t *json);
 

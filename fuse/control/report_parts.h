@@ -5,7 +5,6 @@
 
 #include "report.h"
 
-json_t *report_string(const char *text);
 double report_seconds(int64_t ns);
 double report_cpu_seconds(void);
 int64_t report_resident_bytes(void);
