@@ -25,7 +25,7 @@
  *
  * Deadline. A call ends at request->deadline_ns by itself (conn.h). What waits for something else -
  * another writer's data, memory, a name that is just being removed - is answered by the table, in the
- * same way, a second after that.
+ * same way, a second after that. Its call, if there is one, goes on if it was sent.
  *
  * The reply leaves on the descriptor the request came from (fuse.md section 1), whatever thread
  * replies.
@@ -258,7 +258,8 @@ void request_table_free(struct request_table *table);
 /* request_interrupt - a FUSE_INTERRUPT for unique was read. On a loop's thread. */
 void request_interrupt(struct request_table *table, uint64_t unique);
 /* request_table_oldest - of those that nobody has answered: when it began, its FUSE opcode and thread. False: there is
- * none. request_table_limit - those that have no deadline get this one: `hard` was switched off. Any thread. */
+ * none. request_table_limit - those that have no deadline get this one: `hard` was switched off. Not who waits for a
+ * lock, which may take for ever with a server that answers. Any thread. */
 struct request_oldest {
 	int64_t start_ns;
 	uint32_t opcode, uid;

@@ -8,6 +8,7 @@
 #include "request_table.h"
 
 #include <errno.h>
+#include <linux/fuse.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -257,6 +258,7 @@ static bool take_overdue(struct request_shard *shard, int64_t before_ns, fuse_re
 				continue;
 			*ret_req = request->req;
 			*ret_fd = request->dev_fd;
+			call_cancel(&request->call); /* of `hard`, it would be sent whenever the server is back */
 			found = true;
 			break;
 		}
@@ -309,7 +311,7 @@ void request_table_limit(struct request_table *table, int64_t deadline_ns)
 		mutex_lock(&shard->lock);
 		for (unsigned int j = 0; j < BUCKETS && shard->n; j++)
 			LIST_FOREACH(request, &shard->buckets[j], hash_link)
-				if (request->deadline_ns == INT64_MAX)
+				if (request->deadline_ns == INT64_MAX && request->opcode != FUSE_SETLKW)
 					request->deadline_ns = deadline_ns;
 		mutex_unlock(&shard->lock);
 	}

@@ -230,6 +230,23 @@ def test_away_hard(mount, server):
     wait_for(lambda: not errno_of(os.listdir, m.path), 10, "it to work again")
 
 
+def test_set_soft_and_what_was_asked(mount, server):
+    """Who is released is told that it has failed: what was not sent yet is not done when the server is back."""
+    m = mount(nconnect=2, options="hard,timeo=10,retrans=1,detect=1,actimeo=600")
+    m.expect_log(LOUD)
+    (m.path / "f").touch()
+    with away(server, "killed"):
+        wait_for(lambda: status(m)["state"] == "down", 10, "the server to count as down")
+        waiting = subprocess.Popen(["unlink", m.path / "f"], stderr=subprocess.DEVNULL, start_new_session=True)
+        asked = wait_for(lambda: (lambda r: r if r["queued_calls"] else None)(status(m)["requests"]), 10, "the call")
+        assert asked["oldest"]["operation"] == "UNLINK"
+        assert fusenfs("set", m.path, "softerr").status == 0
+        assert waiting.wait(10)
+    wait_for(lambda: fusenfs("health", m.path).status == 0, 20, "the server")
+    time.sleep(0.5)
+    assert (server.rw / "f").exists() and not status(m)["requests"]["queued_calls"]
+
+
 def test_health_words(mount, tmp_path):
     m = mount(nconnect=1)
     got = json.loads(fusenfs("health", "--live", "--json", m.path).output)

@@ -15,6 +15,7 @@ import time
 import pytest
 
 from lab.child import Child
+from lab.command import fusenfs
 from lab.far import WAYS, FarServer
 from lab.ganesha import Export
 from lab.procs import wait_for
@@ -176,6 +177,21 @@ def test_open_file_description_locks(files):
         assert far.lock() == errno.EAGAIN
         process.do("close")
         wait_for(lambda: far.lock() is None, 5)
+
+
+def test_wait_outlives_hard(mount):
+    """A lock is waited for as long as another has it, also when the mount is no longer hard."""
+    pair = [mount(nconnect=1, options=f"{LOCK},hard,timeo=10,retrans=0") for _ in range(2)]
+    (pair[0].path / "f").write_bytes(b"")
+    with Process(pair[0].path / "f") as holder, Process(pair[1].path / "f") as waiter:
+        assert holder.lock() is None
+        waiter.start("setlk", fcntl.F_WRLCK, 0, 0, fcntl.F_SETLKW)
+        time.sleep(0.5)
+        assert fusenfs("set", pair[1].path, "softerr").status == 0
+        time.sleep(3.5)
+        assert holder.unlock() is None
+        assert waiter.hear(20) is None
+        assert holder.lock() == errno.EAGAIN
 
 
 @pytest.mark.parametrize("options, posix_is_shared, flock_is_shared", [
