@@ -37,7 +37,7 @@ static int write_file(const char *path, const struct options *options, const cha
 	return error;
 }
 
-static char *write_all(const struct options *options, const char *point, const char *given)
+static char *write_all(const struct options *options, const char *point, const char *given, bool again)
 {
 	char path[PATH_SIZE], fresh[PATH_SIZE];
 	struct mount_entry entry;
@@ -47,6 +47,8 @@ static char *write_all(const struct options *options, const char *point, const c
 		return NULL;
 	path_of(&entry, "", path);
 	path_of(&entry, ".new", fresh);
+	if (again && access(path, F_OK))
+		return NULL; /* it was removed: the mount is about to end */
 	if (mkdir(DIRECTORY, 0755) && errno != EEXIST)
 		error = -errno;
 	if (!error)
@@ -61,12 +63,12 @@ static char *write_all(const struct options *options, const char *point, const c
 
 char *runfile_write(const struct options *options, const char *point)
 {
-	return write_all(options, point, options->given);
+	return write_all(options, point, options->given, false);
 }
 
 void runfile_rewrite(const struct options *options, const char *point, const char *given)
 {
-	free(write_all(options, point, given));
+	free(write_all(options, point, given, true));
 }
 
 void runfile_remove(char *path)

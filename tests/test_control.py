@@ -282,9 +282,10 @@ def test_while_unmounting(mount, server):
         m.process.terminate()
         got = wait_for(lambda: (lambda a: a if a["unmounting"] else None)(ask(path, b"status\n")), 3, "it to end")
         assert got["unsaved_bytes"] >= 100000 and not got["ready"] and got["live"]
+        assert "error" not in ask(path, b"set timeo=20\n")
         m.process.wait(15)
     errno_of(os.close, holder)
-    assert not path.exists()
+    assert not path.exists() and not path.with_suffix("").exists()
 
 
 # --- who may ask
