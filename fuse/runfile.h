@@ -11,7 +11,7 @@
 /* runfile_write - of a mount that is up: the file's path, for runfile_remove(); NULL if there is none, which is
  * no reason to end. runfile_remove - it ends; frees path, which may be NULL. */
 char *runfile_write(const struct options *options, const char *point);
-/* runfile_rewrite - the lists are others now. */
+/* runfile_rewrite - the lists are others now. Nothing, when the file was removed. */
 void runfile_rewrite(const struct options *options, const char *point, const char *given);
 void runfile_remove(char *path);
 /* runfile_options - the option lists that it was given, to free; NULL: there is no such file, or no memory. */

@@ -404,6 +404,16 @@ def test_ctl(mount, tmp_path):
     assert "File exists [no-control]" in spoilt.log() and path.read_text() == "mine"
 
 
+def test_ctl_changes_no_mode(mount, tmp_path):
+    """The directory may be another user's, who puts a link there meanwhile: no name is followed to a mode."""
+    log = tmp_path / "calls"
+    m = mount(nconnect=1, options=f"ctl={tmp_path}/sock", through=("strace", "-f", "-qq", "-e", "trace=chmod,fchmodat,fchmod",
+                                                                 "-o", str(log)))
+    assert (tmp_path / "sock").stat().st_mode & 0o777 == 0o600
+    assert "0600" in log.read_text() and not re.search("chmod(at)?\\(.*/", log.read_text())
+    m.umount()
+
+
 def test_next_mount_of_the_same_number(mount):
     """A daemon that ends late takes no other's socket away."""
     m = mount(nconnect=1)

@@ -40,13 +40,14 @@ static int bind_to(struct listener *listener, const char *path)
 	if (listener->fd < 0)
 		return -errno;
 	error = remove_old(path);
-	/* The mode of the socket becomes that of its name: nobody can be faster than a chmod(2). */
+	/* The mode of the socket becomes that of its name: nobody can be faster than a chmod(2), nor put a link there
+	 * for it to follow. */
 	if (!error && (fchmod(listener->fd, 0600) || bind(listener->fd, (struct sockaddr *)&name, sizeof(name))))
 		error = -errno;
 	if (error)
 		return error;
 	snprintf(listener->path, sizeof(listener->path), "%s", path);
-	if (chmod(path, 0600) || lstat(path, &st) || listen(listener->fd, BACKLOG))
+	if (lstat(path, &st) || listen(listener->fd, BACKLOG))
 		return -errno;
 	listener->inode = st.st_ino;
 	return 0;
