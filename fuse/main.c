@@ -292,6 +292,8 @@ int main(int argc, char **argv)
 	tune_allocator();
 	if (argc > 1 && !options_is_helper(argv[0]) && command_find(argv[1]))
 		return command_run(argc, argv);
+	if (argc == 3 && !options_is_helper(argv[0]) && !strcmp(argv[1], "help") && command_find(argv[2]))
+		return command_help(argv[2]);
 	status = options_parse(argc, argv, &options, &error);
 	log_start(options.log_format);
 	if (status)

@@ -484,3 +484,14 @@ def test_commands_are_documented():
         assert re.search(rf"\b{name}\b", text) and f"| `{name} " in readme and f".B {name}\n" in manual, name
         result = fusenfs(name, "--help")
         assert result.status == 0 and result.output.startswith(f"Usage:  fusenfs {name} "), result
+        assert len(result.output.splitlines()) > 1 and fusenfs("help", name) == result, result
+        assert max(map(len, result.output.splitlines())) <= 110, result
+
+
+@pytest.mark.parametrize("words, text", [
+    (["umount", "--lazy", "--force", "/mnt"], "--lazy and --force exclude each other"),
+    (["health", "--live", "--ready", "/mnt"], "--live and --ready exclude each other"),
+    (["top", "--json"], "'--json' is no word for top here"), (["set", "/mnt"], "words are missing after set")])
+def test_wrong_words(words, text):
+    result = fusenfs(*words)
+    assert result.status == 1 and text in result.output and f"try: fusenfs {words[0]} " in result.output, result

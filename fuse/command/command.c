@@ -16,13 +16,22 @@ static const struct command {
 	unsigned int n_min, n_max; /* words */
 	unsigned int flags;        /* besides --ctl= */
 	const char *usage;
+	const char *help;
 } commands[] = {
-	{ "status", command_status, 0, 1, JSON, "[MOUNT] [--json]" },
-	{ "health", command_health, 1, 1, QUIET | LIVE | READY | JSON, "[--live | --ready] [--json] MOUNT" },
-	{ "stats", command_stats, 1, 3, JSON | FORMAT, "[--json | --format=mountstats] MOUNT [INTERVAL [COUNT]]" },
-	{ "top", command_top, 0, 2, 0, "[MOUNT [INTERVAL]]" },
-	{ "umount", command_umount, 1, 1, QUIET | LAZY | FORCE, "[--lazy | --force] MOUNT" },
-	{ "set", command_set, 2, 2, QUIET, "MOUNT OPTION[=VALUE][,OPTION...]" },
+	{ "status", command_status, 0, 1, JSON, "[MOUNT] [--json]",
+	  "A line for each mount of this host, and for what is wrong with it; all there is to know of one.\n" },
+	{ "health", command_health, 1, 1, QUIET | LIVE | READY | JSON, "[--live | --ready] [--json] MOUNT",
+	  "Exit status 0: yes, 1: no, 2: unknown. Ready (the default): the server answers, now.\n"
+	  "Live: the daemon does, whatever the server does. -q, --quiet: without words.\n" },
+	{ "stats", command_stats, 1, 3, JSON | FORMAT, "[--json | --format=mountstats] MOUNT [INTERVAL [COUNT]]",
+	  "A line every INTERVAL seconds, as vmstat(8): the first is of all the time since it was mounted.\n" },
+	{ "top", command_top, 0, 2, 0, "[MOUNT [INTERVAL]]",
+	  "A live screen of mounts, connections and the processes that load them. h: its keys.\n" },
+	{ "umount", command_umount, 1, 1, QUIET | LAZY | FORCE, "[--lazy | --force] MOUNT",
+	  "Says who uses it, or saves what is not saved and unmounts. -l, --lazy: at once; who has files\n"
+	  "open keeps them. -f, --force: for all, and what cannot be saved within umounttimeo is lost.\n" },
+	{ "set", command_set, 2, 2, QUIET, "MOUNT OPTION[=VALUE][,OPTION...]",
+	  "Changes options while it is mounted, all of them or none: those that `fusenfs help options` calls live.\n" },
 };
 
 static const struct {
@@ -112,6 +121,26 @@ static int usage(const struct command *command, const struct command_line *line,
 	return command_fail(line, &error);
 }
 
+static int print_help(const struct command *command)
+{
+	printf("Usage:  fusenfs %s %s [--ctl=PATH]\n%s", command->name, command->usage, command->help);
+	return EXIT_OK;
+}
+
+int command_help(const char *word)
+{
+	return print_help(find(word));
+}
+
+static int exclusive(const struct command *command, const struct command_line *line, const char *words)
+{
+	struct message error;
+
+	message_set(&error, MSG_USAGE, "%s exclude each other", words);
+	message_try(&error, "fusenfs %s %s", command->name, command->usage);
+	return command_fail(line, &error);
+}
+
 int command_run(int argc, char **argv)
 {
 	const struct command *command = find(argv[1]);
@@ -119,10 +148,8 @@ int command_run(int argc, char **argv)
 	unsigned int set = 0;
 
 	for (int i = 2; i < argc; i++) {
-		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
-			printf("Usage:  fusenfs %s %s [--ctl=PATH]\n", command->name, command->usage);
-			return EXIT_OK;
-		}
+		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
+			return print_help(command);
 		if (!take_word(command, &line, argv[i], &set))
 			return usage(command, &line, argv[i]);
 	}
@@ -134,8 +161,10 @@ int command_run(int argc, char **argv)
 	line.ready = set & READY;
 	if (line.n_words < command->n_min)
 		return usage(command, &line, NULL);
-	if ((line.lazy && line.force) || (line.live && line.ready))
-		return usage(command, &line, "--force with --lazy, or --live with --ready,");
+	if (line.lazy && line.force)
+		return exclusive(command, &line, "--lazy and --force");
+	if (line.live && line.ready)
+		return exclusive(command, &line, "--live and --ready");
 	signal(SIGPIPE, SIG_IGN);
 	return command->run(&line);
 }

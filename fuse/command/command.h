@@ -28,6 +28,8 @@ struct command_line {
 bool command_find(const char *word);
 /* command_print_completion - for a shell: "command status", and of its flags "word status --json". */
 void command_print_completion(FILE *stream);
+/* command_help - how it is used, to stdout; word is one. Returns the exit status. */
+int command_help(const char *word);
 /* command_run - argv[1] is one. Returns the exit status. */
 int command_run(int argc, char **argv);
 
