@@ -211,11 +211,13 @@ static void take_error(const json_t *error, struct message *message)
 		message_try(message, "%s", json_string_value(json_array_get(tries, i)));
 }
 
-/* Loops over these may be nested. */
+/* Loops over these may be nested, and each may be a row of a table. */
 static bool is_bounded(const json_t *answer)
 {
 	return json_array_size(json_object_get(answer, "connections")) <= ROWS_MAX &&
-	       json_array_size(json_object_get(answer, "users")) <= ROWS_MAX;
+	       json_array_size(json_object_get(answer, "users")) <= ROWS_MAX &&
+	       json_object_size(json_object_get(answer, "operations")) <= ROWS_MAX &&
+	       json_object_size(json_object_get(answer, "procedures")) <= ROWS_MAX;
 }
 
 static json_t *parse(const char *text, const struct target *target, struct message *error)
