@@ -151,6 +151,20 @@ int mount_exports(const struct mount_query *query, struct mount_result *ret_resu
 int mount_program_port(const struct mount_query *query, const struct pool_addr *server, uint32_t prog,
 		       uint32_t vers, int64_t deadline_ns, uint16_t *ret_port);
 
+/* mount_null - one NULL call of a program at one address and port, by TCP or UDP as addr says. Blocks until
+ * deadline_ns. A version that no server has makes it tell which ones it has. */
+struct mount_null {
+	int error;           /* 0, or -errno: -EPROTONOSUPPORT not this version, -EACCES no AUTH_NONE, -EBADMSG
+			      * not RPC; those of connecting and of silence */
+	bool connected;      /* TCP */
+	bool replied;        /* by RPC, whatever it said */
+	uint32_t vers_low, vers_high; /* with -EPROTONOSUPPORT; 0: not told */
+	int64_t took_ns;     /* call to answer, without connecting */
+	uint16_t source_port;
+};
+void mount_null(const struct mount_query *query, const struct pool_addr *addr, uint32_t prog, uint32_t vers,
+		int64_t deadline_ns, struct mount_null *ret_null);
+
 /* mount_umnt - send UMNT the way MNT went, without waiting for an answer: it is advisory (RFC 1813
  * 5.2.3). By TCP the connection is waited for, 1 s at most. */
 void mount_umnt(const struct mount_query *query, const struct mount_result *result);

@@ -42,7 +42,7 @@ static int device_denied(const struct stat *st, struct message *ret_error)
 	return -EACCES;
 }
 
-static int check_device(struct message *ret_error)
+int mountpoint_check_device(struct message *ret_error)
 {
 	cleanup(closep) int fd = -1;
 	struct stat st;
@@ -88,7 +88,7 @@ static bool find_fusermount(void)
 	return false;
 }
 
-static int check_helper(struct message *ret_error)
+int mountpoint_check_helper(struct message *ret_error)
 {
 	if (find_fusermount())
 		return 0;
@@ -99,7 +99,7 @@ static int check_helper(struct message *ret_error)
 }
 
 /* Whether /etc/fuse.conf has the word. One that we cannot read decides later. */
-static bool user_allow_other(void)
+bool mountpoint_user_allow_other(void)
 {
 	FILE *stream = fopen(config, "re");
 	bool found = false;
@@ -119,7 +119,7 @@ static bool user_allow_other(void)
 
 static int check_allow_other(const struct options *options, struct message *ret_error)
 {
-	if (!options->allow_other || user_allow_other())
+	if (!options->allow_other || mountpoint_user_allow_other())
 		return 0;
 	message_set(ret_error, MSG_ALLOW_OTHER_DENIED, "allow_other is not permitted for user %u",
 		    (unsigned int)geteuid());
@@ -130,10 +130,10 @@ static int check_allow_other(const struct options *options, struct message *ret_
 
 int mountpoint_check_fuse(const struct options *options, struct message *ret_error)
 {
-	int error = check_device(ret_error);
+	int error = mountpoint_check_device(ret_error);
 
 	if (!error && !can_mount()) {
-		error = check_helper(ret_error);
+		error = mountpoint_check_helper(ret_error);
 		if (!error)
 			error = check_allow_other(options, ret_error);
 	}

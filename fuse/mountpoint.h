@@ -36,6 +36,11 @@ void mountpoint_deinit(struct mountpoint *mountpoint);
 /* mountpoint_check_fuse - /dev/fuse can be opened; without privilege: fusermount3 is there and
  * allow_other permitted by /etc/fuse.conf. Not needed with an inherited descriptor. */
 int mountpoint_check_fuse(const struct options *options, struct message *ret_error);
+/* Its parts, without an action. mountpoint_check_device - /dev/fuse. mountpoint_check_helper - fusermount3.
+ * mountpoint_user_allow_other - may users give allow_other? */
+int mountpoint_check_device(struct message *ret_error);
+int mountpoint_check_helper(struct message *ret_error);
+bool mountpoint_user_allow_other(void);
 
 /* mountpoint_mount_failed - the message for a mount(2) that failed with this errno (0: unknown). */
 void mountpoint_mount_failed(const struct options *options, const struct mountpoint *mountpoint,

@@ -4,11 +4,13 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "../../conn/util.h"
 
-enum flag { JSON = 1, QUIET = 2, LAZY = 4, FORCE = 8, LIVE = 16, READY = 32, FORMAT = 64 };
+enum flag { JSON = 1, QUIET = 2, LAZY = 4, FORCE = 8, LIVE = 16, READY = 32, FORMAT = 64, OPTIONS = 128,
+	    CANNOT_IS_2 = 256 /* of wrong words, too; else EXIT_USAGE */ };
 
 static const struct command {
 	const char *name;
@@ -32,6 +34,9 @@ static const struct command {
 	  "open keeps them. -f, --force: for all, and what cannot be saved within umounttimeo is lost.\n" },
 	{ "set", command_set, 2, 2, QUIET, "MOUNT OPTION[=VALUE][,OPTION...]",
 	  "Changes options while it is mounted, all of them or none: those that `fusenfs help options` calls live.\n" },
+	{ "doctor", command_doctor, 1, 1, JSON | OPTIONS | CANNOT_IS_2, "SERVER:/PATH [-o OPTION[,OPTION...]] [--json]",
+	  "Why does it not mount? A line for each thing that a mount needs, with what to do; mounts nothing.\n"
+	  "Exit status 0: no problem, 1: problems, 2: it could not look.\n" },
 };
 
 static const struct {
@@ -112,13 +117,34 @@ static bool take_word(const struct command *command, struct command_line *line, 
 static int usage(const struct command *command, const struct command_line *line, const char *word)
 {
 	struct message error;
+	int status;
 
 	if (word)
 		message_set(&error, MSG_USAGE, "'%.100s' is no word for %s here", word, command->name);
 	else
 		message_set(&error, MSG_USAGE, "words are missing after %s", command->name);
 	message_try(&error, "fusenfs %s %s", command->name, command->usage);
-	return command_fail(line, &error);
+	status = command_fail(line, &error);
+	return command->flags & CANNOT_IS_2 ? 2 : status;
+}
+
+/* -o LIST, once or more. 1: taken; 0: it is none; -1: the list is missing. */
+static int take_options(const struct command *command, struct command_line *line, const char *word, const char *next,
+			bool *ret_used_next)
+{
+	const char *list = word[0] == '-' && word[1] == 'o' && word[2] ? word + 2 : next;
+	char *all;
+
+	if (!(command->flags & OPTIONS) || strncmp(word, "-o", 2) != 0)
+		return 0;
+	if (!list)
+		return -1;
+	if (asprintf(&all, "%s%s%s", line->options ? line->options : "", line->options ? "," : "", list) < 0)
+		return -1;
+	free((char *)line->options);
+	line->options = all;
+	*ret_used_next = list == next;
+	return 1;
 }
 
 static int print_help(const struct command *command)
@@ -146,8 +172,17 @@ int command_run(int argc, char **argv)
 	const struct command *command = find(argv[1]);
 	struct command_line line = { .name = command->name };
 	unsigned int set = 0;
+	int status;
 
 	for (int i = 2; i < argc; i++) {
+		bool used_next = false;
+		int taken = take_options(command, &line, argv[i], argv[i + 1], &used_next);
+
+		i += used_next;
+		if (taken < 0)
+			return usage(command, &line, NULL);
+		if (taken)
+			continue;
 		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
 			return print_help(command);
 		if (!take_word(command, &line, argv[i], &set))
@@ -166,5 +201,7 @@ int command_run(int argc, char **argv)
 	if (line.live && line.ready)
 		return exclusive(command, &line, "--live and --ready");
 	signal(SIGPIPE, SIG_IGN);
-	return command->run(&line);
+	status = command->run(&line);
+	free((char *)line.options);
+	return status;
 }

@@ -274,7 +274,7 @@ static const struct {
 	{ "nas1:/data /mnt -x", MSG_USAGE, "unknown flag -x" },
 	{ "nas1:/data /mnt --nothing", MSG_USAGE, "unknown flag --nothing" },
 	{ "nas1:/data /mnt -o", MSG_USAGE, "-o needs an argument" },
-	{ "doctor nas1:/data", MSG_OPTION_UNSUPPORTED, "command 'doctor' is not supported yet" },
+	{ "trace nas1:/data", MSG_OPTION_UNSUPPORTED, "command 'trace' is not supported yet" },
 	{ "help nothing", MSG_USAGE, "no help on 'nothing'" },
 	{ "--config=x nas1:/data /mnt", MSG_OPTION_UNSUPPORTED, "--config=x is not supported yet" },
 	{ "--log-level=loud nas1:/data /mnt", MSG_BAD_VALUE,
