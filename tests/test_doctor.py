@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from lab.command import program
+from lab import rpc
+from lab.command import program, status
 from lab.far import WAYS, FarServer
 from lab.ganesha import EVERYWHERE, Export, Ganesha
 from lab.hosts import Hosts
-from lab.procs import run_bounded
-from lab.proxy import Accepted, Drop, PacketFilter, Proxy
+from lab.procs import run_bounded, wait_for
+from lab.proxy import Accepted, Drop, PacketFilter, Proxy, Rewrite
 from test_addresses import redirected
 from test_mount_errors import CLOSED_PORT, MNT3ERR_ACCES, Mountd, listener
 
@@ -399,3 +400,173 @@ def test_interrupted(source):
             start = time.monotonic()
             process.send_signal(signal.SIGINT)
             assert process.wait(5) == -signal.SIGINT and time.monotonic() - start < 1
+
+
+# --- a mount that is there
+
+MOUNT_CHECKS = ["daemon", "state", "balance", "kernel-nfs", "memory", "files", "fstab"]
+
+
+@pytest.fixture
+def mount(mount):
+    """As ever, but it returns when the command would: the kernel lists the mount a little earlier."""
+    def mounted(*args, **kwargs):
+        m = mount(*args, **kwargs)
+        wait_for(lambda: "mounted on" in m.log(), 10, "the daemon to be ready")
+        return m
+    mounted.mounts = mount.mounts
+    return mounted
+
+
+def fstab(tmp_path, *lines):
+    """A script for a namespace with these lines in fstab."""
+    (tmp_path / "fstab").write_text("".join(f"{line}\n" for line in lines))
+    return f"mount --bind {tmp_path}/fstab /etc/fstab"
+
+
+def source_of(m):
+    return m.argv[-2]
+
+
+@pytest.mark.parametrize("line, result, text", [
+    ("{source} {mnt} fusenfs {options},_netdev,nofail 0 0", "ok", "with _netdev"),
+    ("{source} {mnt} fuse.fusenfs {options},_netdev 0 0", "ok", "with _netdev"),
+    ("{source} {mnt} fusenfs {options} 0 0", "warn", "lacks _netdev"),
+    ("{source} {mnt} nfs vers=3,_netdev 0 0", "warn", "type nfs"),
+    ("nas:/other {mnt} fusenfs {options},_netdev 0 0", "warn", "has nas:/other"),
+    ("{source} {mnt}x fusenfs {options},_netdev 0 0", "warn", "no line in /etc/fstab")])
+def test_fstab(mount, server, ports, tmp_path, line, result, text):
+    m = mount(nconnect=2)
+    line = line.format(source=source_of(m), mnt=m.path, options=f"nconnect=2,{ports}")
+    report = doctor(m.path, namespace=fstab(tmp_path, line))
+    assert report.status == 0 and report["fstab"].result == result and text in report["fstab"].text, report.output
+    checks = [name for name, _ in report.all]
+    assert checks[:7] == MOUNT_CHECKS and all(check in checks for check in [*CHECKS, "clock"])
+    if "no line" in text:
+        words = f"nconnect=2,port={server.nfs_port},mountport={server.mnt_port}"
+        assert f"fusenfs fstab {source_of(m)} {m.path} -o {words} >> /etc/fstab" in report["fstab"].remedy
+
+
+@pytest.mark.parametrize("made, listed, text", [
+    ("timeo=50", "timeo=50", None), ("timeo=50,softerr,rw", "timeo=50", None), ("", "timeo=100", None),
+    ("", "timeo=50", "timeo=50 (mounted: timeo=100)"), ("ro", "", "rw (mounted without)"), ("", "hard", "hard (mounted without)"),
+    ("", "nconnect=3", "nconnect=3 (mounted: nconnect=2)"), ("rsize=65536", "", None),
+    ("rsize=65536", "rsize=1M", None), ("", "rsize=65536", "rsize=64K (mounted: rsize=1M)")])
+def test_options_differ(mount, ports, tmp_path, made, listed, text):
+    """Compared with what is in force, not with words."""
+    m = mount(nconnect=2, options=made)
+    words = ",".join(word for word in ("nconnect=2", ports, "_netdev", listed) if word)
+    report = doctor(m.path, namespace=fstab(tmp_path, f"{source_of(m)} {m.path} fusenfs {words} 0 0"))
+    assert report["options"].result == ("warn" if text else "ok"), report.output
+    assert text is None or text in report["options"].text
+
+
+def test_fstab_only(server, ports, tmp_path, fusectl):
+    """Not mounted, but it is to be: what fstab has is looked at."""
+    point = tmp_path / "point"
+    point.mkdir()
+    line = f"127.0.0.1:{server.rw}x {point} fusenfs {ports},_netdev 0 0"
+    report = doctor(point, namespace=fstab(tmp_path, line))
+    assert report["mount"].result == "warn" and "is not mounted" in report["mount"].text
+    assert report.ill == ["export"]
+
+
+def test_no_mount(tmp_path):
+    done = run_bounded(argv(tmp_path), 20, check=False)
+    assert done.returncode == 2 and "[no-daemon]" in done.stdout
+
+
+def test_options_of_a_mount(mount):
+    done = run_bounded(argv(mount(nconnect=1).path, "-o", "ro"), 20, check=False)
+    assert done.returncode == 2 and "[usage]" in done.stdout
+
+
+def test_server_away(mount, server):
+    """The mount hangs; doctor does not."""
+    m = mount(nconnect=2, options="detect=1,timeo=20,retrans=0")
+    m.expect_log("not responding|timed out|lost")
+    server.kill()
+    wait_for(lambda: doctor(m.path)["state"].result == "fail", 20, "it to be seen as down")
+    report = doctor(m.path)
+    assert report.status == 1 and "down: the server is " in report["state"].text
+    assert len(report.every("connection")) == 2 and "nfs" in report.ill
+    server.start()
+
+
+def test_server_hangs(mount, server):
+    m = mount(nconnect=2)
+    m.expect_log("not responding")
+    server.pause()
+    try:
+        report = doctor(m.path)
+    finally:
+        server.resume()
+    assert "nfs" in report.ill and report["daemon"].result == "ok" and report.seconds < 3 * STAGE
+
+
+def test_daemon_stopped(mount):
+    m = mount(nconnect=2)
+    os.kill(m.pid, signal.SIGSTOP)
+    try:
+        report = doctor(m.path)
+    finally:
+        os.kill(m.pid, signal.SIGCONT)
+    assert report.ill == ["daemon"] and report["nfs"].result == "ok" and report.seconds < 2 * STAGE
+
+
+def test_daemon_killed(mount):
+    m = mount(nconnect=2)
+    m.kill()
+    report = doctor(m.path)
+    assert report.ill == ["daemon"] and report["export"].result == "ok"
+
+
+def test_too_few_connections(mount):
+    """Two addresses, one connection."""
+    m = mount(nconnect=1, options="addrs=127.0.0.2")
+    wait_for(lambda: status(m)["server"]["addresses"] == 2, 15, "the second address")
+    assert "1 connections cannot use 2 addresses" in doctor(m.path)["balance"].text
+
+
+def test_kernels_mount(mount, tmp_path):
+    """The kernel's client beside us; it is in the list of mounts only, for here there is none."""
+    m = mount(nconnect=1)
+    row = f"999 1 0:99 / /elsewhere rw - nfs {source_of(m)} rw,vers=3"
+    script = f'cat /proc/self/mountinfo >{tmp_path}/m; echo "{row}" >>{tmp_path}/m; mount --bind {tmp_path}/m /proc/$$/mountinfo'
+    report = doctor(m.path, namespace=script)
+    assert report["kernel-nfs"].result == "warn" and "at /elsewhere" in report["kernel-nfs"].text
+
+
+@pytest.mark.parametrize("limit, result", [("67108864", "warn"), ("4294967296", "ok"), ("max", "ok")])
+def test_memory_limit(mount, tmp_path, limit, result):
+    """The least of the daemon's cgroup and of those above it."""
+    m = mount(nconnect=1)
+    group = tmp_path / "cg/outer/inner"
+    group.mkdir(parents=True)
+    (group / "memory.max").write_text("max\n")
+    (group.parent / "memory.max").write_text(f"{limit}\n")
+    (tmp_path / "of").write_text("0::/outer/inner\n")
+    report = doctor(m.path, namespace=f"mount --bind {tmp_path}/of /proc/{m.pid}/cgroup\n"
+                                      f"mount --bind {tmp_path}/cg /sys/fs/cgroup")
+    assert report["memory"].result == result, report.output
+    assert limit == "max" or {"67108864": "67.1 MB", "4294967296": "4.29 GB"}[limit] in report["memory"].text
+
+
+def test_file_limit(mount):
+    m = mount(nconnect=8)
+    run_bounded(["prlimit", f"--pid={m.pid}", "--nofile=40:4096"], 10)
+    report = doctor(m.path)
+    assert report["files"].result == "warn" and "may open 40 files" in report["files"].text
+    assert "LimitNOFILE" in report["files"].remedy
+
+
+def test_clock_ahead(source, mount, server):
+    """The root has changed in our future: its ctime is the end of what GETATTR returns."""
+    with Proxy(server) as proxy:
+        m = mount(nconnect=1, options=f"port={proxy.nfs_port},mountport={proxy.mnt_port}", ports=False)
+        assert doctor(m.path)["clock"].result == "ok"
+        later = rpc.u32(int(time.time()) + 1000) + rpc.u32(0)
+        proxy.on("GETATTR", Rewrite(reply=lambda call, record: record[:-8] + later))
+        report = doctor(m.path)
+        m.umount()
+    assert report["clock"].result == "warn" and re.search(r"by (99\d|1000) s or more", report["clock"].text)

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* cmd_doctor - fusenfs doctor SOURCE [-o OPTIONS]: what a mount would meet. 0: no problem, 1: problems, 2: it could
- * not look. Nothing is mounted or written; ^C ends it. */
+/* cmd_doctor - fusenfs doctor SOURCE [-o OPTIONS]: what a mount would meet. fusenfs doctor MOUNT: and what is wrong with
+ * one that is there, or that fstab has for that place. 0: no problem, 1: problems, 2: it could not look. Nothing is
+ * mounted or written; ^C ends it. */
 #include <string.h>
 #include <unistd.h>
 
 #include "../../conn/util.h"
+#include "client.h"
 #include "command.h"
 #include "doctor.h"
 
@@ -40,26 +42,115 @@ static int finish(struct doctor *doctor, const char *subject)
 	return status;
 }
 
-static int examine_source(struct doctor *doctor)
+static int examine_server(struct doctor *doctor, const char *subject)
 {
 	options_mount_query(&doctor->options, &doctor->query);
 	doctor->deadline_ns = clock_ns() + DOCTOR_LIMIT_NS;
 	tell_notes(doctor);
 	doctor_server(doctor);
 	doctor_host(doctor);
-	return finish(doctor, doctor->options.source.text);
+	return finish(doctor, subject);
+}
+
+/* ---- a mount ----------------------------------------------------------------------------- */
+
+/* The options in force, or, of a daemon that does not answer, those of fstab. */
+static int parse_target(struct doctor *doctor, struct message *error)
+{
+	const struct target *target = doctor->target;
+	struct doctor_fstab line = { NULL, NULL, NULL };
+	int result;
+
+	if (doctor->status)
+		return parse(target->source[0] ? target->source : client_text(doctor->status, "source"), target->mount,
+			     client_text(doctor->status, "options"), &doctor->options, error);
+	doctor_fstab(target->mount, &line);
+	result = parse(target->source, target->mount, line.options, &doctor->options, error);
+	doctor_fstab_deinit(&line);
+	return result;
+}
+
+static int examine_mount(const struct command_line *line, struct doctor *doctor, struct message *error)
+{
+	bool answers = !doctor_mount_status(doctor);
+	int status;
+
+	if (parse_target(doctor, error))
+		return cannot(line, error);
+	if (answers)
+		doctor_mount(doctor);
+	doctor_check_fstab(doctor);
+	status = examine_server(doctor, doctor->target->mount);
+	options_deinit(&doctor->options);
+	return status;
+}
+
+/* ---- what is it? ------------------------------------------------------------------------- */
+
+static int examine_source(const struct command_line *line, struct doctor *doctor, const char *source, const char *point,
+			  const char *options, struct message *error)
+{
+	int status;
+
+	if (parse(source, point, options, &doctor->options, error))
+		return cannot(line, error);
+	status = examine_server(doctor, source);
+	options_deinit(&doctor->options);
+	return status;
+}
+
+/* Not mounted: fstab may say what is to be there. */
+static int examine_unmounted(const struct command_line *line, struct doctor *doctor, const struct message *reason)
+{
+	struct doctor_fstab fstab;
+	struct message error;
+	int status;
+
+	if (!doctor_fstab(line->words[0], &fstab))
+		return cannot(line, reason);
+	if (!doctor_fstab_is_ours(&fstab)) {
+		doctor_fstab_deinit(&fstab);
+		return cannot(line, reason);
+	}
+	findings_add(&doctor->findings, FINDING_WARN, "mount", NULL, "%s is not mounted; /etc/fstab has %s for it",
+		     line->words[0], fstab.source);
+	status = examine_source(line, doctor, fstab.source, line->words[0], fstab.options, &error);
+	doctor_fstab_deinit(&fstab);
+	return status;
+}
+
+static bool is_source(const char *word)
+{
+	struct source source;
+	struct message ignored;
+
+	if (word[0] == '/' || word[0] == '.' || source_parse(word, &source, &ignored))
+		return false;
+	source_deinit(&source);
+	return true;
 }
 
 int command_doctor(const struct command_line *line)
 {
-	struct doctor doctor = { .findings.json = line->json };
+	struct doctor doctor = { .findings.json = line->json, .ctl = line->ctl };
+	const char *word = line->words[0];
+	struct target target = { 0 };
 	struct message error;
 	int status;
 
-	if (parse(line->words[0], "/mnt", line->options, &doctor.options, &error))
-		return cannot(line, &error);
-	status = examine_source(&doctor);
+	if (is_source(word) || (word[0] != '/' && strchr(word, ':'))) {
+		status = examine_source(line, &doctor, word, "/mnt", line->options, &error);
+	} else if (target_for(word, line->ctl, &target, &error)) {
+		status = examine_unmounted(line, &doctor, &error);
+	} else if (line->options) {
+		message_set(&error, MSG_USAGE, "the options of a mount are those in force: no -o with %s", word);
+		status = cannot(line, &error);
+	} else {
+		doctor.target = &target;
+		status = examine_mount(line, &doctor, &error);
+	}
+	json_decref(doctor.status);
+	target_deinit(&target);
 	findings_deinit(&doctor.findings);
-	options_deinit(&doctor.options);
 	return status;
 }

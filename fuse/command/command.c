@@ -34,9 +34,10 @@ static const struct command {
 	  "open keeps them. -f, --force: for all, and what cannot be saved within umounttimeo is lost.\n" },
 	{ "set", command_set, 2, 2, QUIET, "MOUNT OPTION[=VALUE][,OPTION...]",
 	  "Changes options while it is mounted, all of them or none: those that `fusenfs help options` calls live.\n" },
-	{ "doctor", command_doctor, 1, 1, JSON | OPTIONS | CANNOT_IS_2, "SERVER:/PATH [-o OPTION[,OPTION...]] [--json]",
-	  "Why does it not mount? A line for each thing that a mount needs, with what to do; mounts nothing.\n"
-	  "Exit status 0: no problem, 1: problems, 2: it could not look.\n" },
+	{ "doctor", command_doctor, 1, 1, JSON | OPTIONS | CANNOT_IS_2,
+	  "SERVER:/PATH [-o OPTION[,OPTION...]] [--json] | MOUNT [--json]",
+	  "Why does it not mount, or what is wrong with a mount that is there? A line for each thing, with what to do;\n"
+	  "mounts and changes nothing. Exit status 0: no problem, 1: problems, 2: it could not look.\n" },
 };
 
 static const struct {

@@ -59,6 +59,23 @@ static void root_granted(struct doctor *doctor, const struct session *session, c
 		     session->cred.uid ? "" : "; root may be squashed");
 }
 
+/* The server's clock cannot be asked for. What it has stamped is not later than that. */
+static void check_clock(struct doctor *doctor, const struct attr *attr)
+{
+	struct timespec now;
+	int64_t ahead_s;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	ahead_s = (int64_t)(attr->ctime.tv_sec - now.tv_sec);
+	if (ahead_s > 1)
+		findings_add(&doctor->findings, FINDING_WARN, "clock", "try: NTP on both hosts",
+			     "the server's is ahead of ours by %lld s or more: its root changed in our future",
+			     (long long)ahead_s);
+	else
+		findings_add(&doctor->findings, FINDING_OK, "clock", NULL,
+			     "no time of the root is in our future (more cannot be seen without writing)");
+}
+
 static bool check_root(struct doctor *doctor, struct session *session)
 {
 	const char *procedure = "GETATTR";
@@ -86,6 +103,8 @@ static bool check_root(struct doctor *doctor, struct session *session)
 		return false;
 	}
 	root_granted(doctor, session, &attr, &access, &info);
+	if (doctor->target)
+		check_clock(doctor, &attr);
 	return true;
 }
 
