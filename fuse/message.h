@@ -126,7 +126,8 @@ enum severity { SEVERITY_ERROR, SEVERITY_WARNING, SEVERITY_NOTICE };
 	X(MSG_NO_CONTROL, "no-control", EXIT_OK, SEVERITY_WARNING)                      \
 	X(MSG_NO_METRICS, "no-metrics", EXIT_OK, SEVERITY_WARNING)                      \
 	X(MSG_NO_ANSWER, "no-answer", EXIT_MOUNT_FAILED, SEVERITY_ERROR)                \
-	X(MSG_UNSAVED, "unsaved", EXIT_MOUNT_FAILED, SEVERITY_ERROR)
+	X(MSG_UNSAVED, "unsaved", EXIT_MOUNT_FAILED, SEVERITY_ERROR)                    \
+	X(MSG_BENCH_FAILED, "bench-failed", EXIT_MOUNT_FAILED, SEVERITY_ERROR)
 
 enum message_id {
 	MSG_NONE, /* a line without an id */

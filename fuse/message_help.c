@@ -135,6 +135,9 @@ static const char *const texts[MSG_COUNT] = {
 			  "mount away), is stopped, or the socket is not in its place (--ctl=PATH).",
 	[MSG_UNSAVED] = "Written data is not on the server's disk, and saving it gets no further. It stays mounted, and is\n"
 			"saved when the server answers. --force gives it umounttimeo= seconds, then it is lost.",
+	[MSG_BENCH_FAILED] = "fusenfs bench needs a regular file that is not empty, or with --write a directory that may be written\n"
+			     "to. The path begins at the server: it need not be mounted anywhere. fusenfs doctor SERVER:/EXPORT\n"
+			     "says why the server cannot be reached.",
 };
 
 const char *message_help(enum message_id id)

@@ -315,7 +315,7 @@ static int options_complete(struct parser *parser, const struct options_env *env
 static bool is_later_command(const char *word)
 {
 	static const char *const names[] = {
-		"trace", "bench", "exports",
+		"trace", "exports",
 	};
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(names); i++)

@@ -176,7 +176,8 @@ void options_print_help(FILE *stream)
 			put_common_slot(row, stream);
 	}
 	fputs("Commands: status [MOUNT]  top  stats MOUNT [SEC]  health [--live] MOUNT  set MOUNT OPTION=VALUE\n"
-	      "          umount MOUNT [--lazy | --force]  doctor SERVER:/PATH | MOUNT  fstab ...  help options|errors|ID|COMMAND\n",
+	      "          umount MOUNT [--lazy | --force]  doctor SERVER:/EXPORT | MOUNT  bench SERVER:/FILE\n"
+	      "          fstab ...  help options|errors|ID|COMMAND\n",
 	      stream);
 	fputs("General: -f --foreground  -d --debug  -q --quiet  -s --sloppy  -h --help  -V --version\n"
 	      "         --log-level=LEVEL  --log-format=auto|text|json|journal\n"

@@ -10,7 +10,7 @@
 #include "../../conn/util.h"
 
 enum flag { JSON = 1, QUIET = 2, LAZY = 4, FORCE = 8, LIVE = 16, READY = 32, FORMAT = 64, OPTIONS = 128,
-	    CANNOT_IS_2 = 256 /* of wrong words, too; else EXIT_USAGE */ };
+	    WRITE = 256, SECONDS = 512, CANNOT_IS_2 = 1024 /* of wrong words, too; else EXIT_USAGE */ };
 
 static const struct command {
 	const char *name;
@@ -38,6 +38,10 @@ static const struct command {
 	  "SERVER:/PATH [-o OPTION[,OPTION...]] [--json] | MOUNT [--json]",
 	  "Why does it not mount, or what is wrong with a mount that is there? A line for each thing, with what to do;\n"
 	  "mounts and changes nothing. Exit status 0: no problem, 1: problems, 2: it could not look.\n" },
+	{ "bench", command_bench, 1, 1, JSON | OPTIONS | WRITE | SECONDS,
+	  "SERVER:/PATH/FILE [-o OPTION[,OPTION...]] [--seconds=N] [--write] [--json]",
+	  "Finds the nconnect that pays, without a mount: reads the file with 1, 2, 4, 8 and 16 connections in turn.\n"
+	  "--write: FILE is a directory, in which a file is written, and removed.\n" },
 };
 
 static const struct {
@@ -45,7 +49,7 @@ static const struct {
 	enum flag flag;
 } flags[] = {
 	{ "--json", JSON },   { "-q", QUIET },      { "--quiet", QUIET }, { "--lazy", LAZY },   { "-l", LAZY },
-	{ "--force", FORCE }, { "-f", FORCE },      { "--live", LIVE },   { "--ready", READY },
+	{ "--write", WRITE }, { "--force", FORCE }, { "-f", FORCE },      { "--live", LIVE },   { "--ready", READY },
 };
 
 static const struct command *find(const char *word)
@@ -67,6 +71,8 @@ void command_print_completion(FILE *stream)
 		fprintf(stream, "command %s\nword %s --ctl=\n", commands[i].name, commands[i].name);
 		if (commands[i].flags & FORMAT)
 			fprintf(stream, "word %s --format=mountstats\n", commands[i].name);
+		if (commands[i].flags & SECONDS)
+			fprintf(stream, "word %s --seconds=\n", commands[i].name);
 		for (unsigned int j = 0; j < ARRAY_SIZE(flags); j++)
 			if (commands[i].flags & flags[j].flag && flags[j].word[1] == '-')
 				fprintf(stream, "word %s %s\n", commands[i].name, flags[j].word);
@@ -103,6 +109,8 @@ static bool take_word(const struct command *command, struct command_line *line, 
 	if (take_value(word, "--ctl=", &line->ctl))
 		return true;
 	if (command->flags & FORMAT && take_value(word, "--format=", &line->format))
+		return true;
+	if (command->flags & SECONDS && take_value(word, "--seconds=", &line->seconds))
 		return true;
 	if (word[0] != '-' || !word[1]) {
 		if (line->n_words == command->n_max)
@@ -195,6 +203,7 @@ int command_run(int argc, char **argv)
 	line.force = set & FORCE;
 	line.live = set & LIVE;
 	line.ready = set & READY;
+	line.write = set & WRITE;
 	if (line.n_words < command->n_min)
 		return usage(command, &line, NULL);
 	if (line.lazy && line.force)

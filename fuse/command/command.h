@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* command - what `fusenfs COMMAND` does besides mounting: status, health, stats, top, umount, set, doctor.
+/* command - what `fusenfs COMMAND` does besides mounting: status, health, stats, top, umount, set, doctor, bench.
  *
  * They find mounts in /proc/self/mountinfo and talk to the daemon through its control socket
  * (../control/control.h). They never touch a mount, so they work while it hangs, and every one of them is bounded.
@@ -22,7 +22,8 @@ struct command_line {
 	const char *ctl;         /* --ctl=PATH */
 	const char *format;      /* --format=NAME */
 	const char *options;     /* -o OPTIONS: of a mount; several with commas between */
-	bool json, quiet, lazy, force, live, ready;
+	const char *seconds;     /* --seconds=N */
+	bool json, quiet, lazy, force, live, ready, write;
 };
 
 /* command_find - is this word a command of this kind? */
@@ -42,6 +43,7 @@ int command_top(const struct command_line *line);
 int command_umount(const struct command_line *line);
 int command_set(const struct command_line *line);
 int command_doctor(const struct command_line *line); /* 0: clean, 1: problems, 2: could not look */
+int command_bench(const struct command_line *line);
 
 /* command_fail - print it, and return its exit code. */
 int command_fail(const struct command_line *line, const struct message *error);

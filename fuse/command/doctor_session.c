@@ -177,7 +177,8 @@ static void check_mtu(struct doctor *doctor, struct session *session)
 void doctor_session(struct doctor *doctor)
 {
 	struct session session;
-	int error = session_open(&session, &doctor->options, &doctor->best->result, 1,
+	const struct mount_result *found = &doctor->best->result;
+	int error = session_open(&session, &doctor->options, found, found->addrs, 1, 1,
 				 min_i64(clock_ns() + doctor->options.stage_ns, doctor->deadline_ns));
 
 	if (error) {

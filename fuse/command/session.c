@@ -11,20 +11,22 @@
 
 /* ---- beginning and end ------------------------------------------------------------------- */
 
-int session_open(struct session *session, const struct options *options, const struct mount_result *result,
-		 unsigned int n_connections, int64_t deadline_ns)
+int session_open(struct session *session, const struct options *options, const struct mount_result *root,
+		 const struct pool_addr addrs[], unsigned int n_addrs, unsigned int n_connections, int64_t deadline_ns)
 {
 	struct pool_config config;
 	int error;
 
 	*session = (struct session){ .options = options, .cred = export_cred(options), .deadline_ns = deadline_ns };
-	session->root.len = result->fh_len;
-	memcpy(session->root.data, result->fh, result->fh_len);
+	session->root.len = root->fh_len;
+	memcpy(session->root.data, root->fh, root->fh_len);
 	options_pool_config(options, &config);
+	options_tune_config(options, &config);
 	config.hard = false;
 	config.n_connections = n_connections;
-	config.n_addrs = 1;
-	config.addrs[0] = result->addrs[0];
+	config.md_connections = 0;
+	config.n_addrs = n_addrs;
+	memcpy(config.addrs, addrs, n_addrs * sizeof(addrs[0]));
 	config.prog = NFS3_PROGRAM;
 	config.vers = NFS3_VERSION;
 	config.transfer_max = MIB(1);

@@ -20,10 +20,10 @@ struct session {
 	uint32_t copy[SESSION_REPLY_MAX / 4];
 };
 
-/* session_open - connect to what mount_query_run() has found (result->failure is MOUNT_OK), n connections; wait until
- * they are up. 0 or -errno; session_close() in both cases. */
-int session_open(struct session *session, const struct options *options, const struct mount_result *result,
-		 unsigned int n_connections, int64_t deadline_ns);
+/* session_open - n connections to a server, by these addresses, with the root handle that mount_query_run() has found
+ * (root->failure is MOUNT_OK); wait until they are up. 0 or -errno; session_close() in both cases. */
+int session_open(struct session *session, const struct options *options, const struct mount_result *root,
+		 const struct pool_addr addrs[], unsigned int n_addrs, unsigned int n_connections, int64_t deadline_ns);
 void session_close(struct session *session);
 
 /* session_call - a call to encode, by nfs3.h. session_run - send it and wait for the answer, which the decoder then
