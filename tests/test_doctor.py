@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import tarfile
 import time
 from collections import namedtuple
 from pathlib import Path
@@ -570,3 +571,65 @@ def test_clock_ahead(source, mount, server):
         report = doctor(m.path)
         m.umount()
     assert report["clock"].result == "warn" and re.search(r"by (99\d|1000) s or more", report["clock"].text)
+
+
+# --- the bundle
+
+LOG = """Nov 28 01:00:00 h fusenfs[77]: 127.0.0.1:/x mounted on /mnt (NFSv3, 4 connections, rsize 1M)
+Nov 28 01:00:01 h fusenfs[77]: warning: REMOVE of 'it's secret' may or may not have happened (ambiguous_ops 3) [outcome-unknown]
+Nov 28 01:00:02 h fusenfs[77]: error: 12 bytes of file 99 (secret (2).txt) are lost: No space left on device: x [write-lost]
+Nov 28 01:00:03 h fusenfs[77]: warning: the name 's' is bad
+Nov 28 01:00:04 h other[78]: nothing to do with it
+"""
+
+
+def bundle(path, *words, namespace="true"):
+    """The status, and what is in the archive: {name: bytes}."""
+    done = subprocess.run(argv(*words, f"--bundle={path}", namespace=namespace), capture_output=True, text=True,
+                          timeout=60, check=False)
+    with tarfile.open(path) as tar:
+        assert all(member.isreg() and member.mode == 0o644 for member in tar)
+        return done, {member.name: tar.extractfile(member).read().decode() for member in tar}
+
+
+def test_bundle(mount, server, tmp_path):
+    m = mount(nconnect=2)
+    (m.path / "secret.txt").write_text("secret")
+    script = fstab(tmp_path, f"{source_of(m)} {m.path} fusenfs _netdev 0 0", "UUID=secret / ext4 defaults 0 1")
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log/syslog").write_text(LOG)
+    script += f"; mount --bind {tmp_path}/log /var/log; mount --bind /bin/true /usr/bin/journalctl 2>/dev/null || true"
+    path = tmp_path / "b.tar"
+    done, files = bundle(path, m.path, namespace=script)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert path.stat().st_mode & 0o777 == 0o600
+    names = ["doctor.txt", "doctor.json", "status.json", "options.txt", "versions.txt", "mounts.txt", "fstab.txt",
+             "limits.txt", "log.txt"]
+    assert list(files) == [f"fusenfs-doctor/{name}" for name in names]
+    for name, text in files.items():
+        assert f"{len(text.encode()):7}  {name}\n" in done.stdout
+        assert "secret" not in text, f"{name}: {text}"
+    texts = {name.partition("/")[2]: text for name, text in files.items()}
+    assert json.loads(texts["status.json"])["pid"] == m.pid and "nconnect=2" in texts["options.txt"]
+    assert json.loads(texts["doctor.json"])["subject"] == str(m.path)
+    assert texts["doctor.txt"].splitlines() == [line for line in done.stdout.splitlines() if line[:6] in
+                                                ("  ok  ", "  warn", "  FAIL")]
+    assert str(m.path) in texts["mounts.txt"] and texts["fstab.txt"].count("\n") == 1
+    assert "libfuse" in texts["versions.txt"] and "Max open files" in texts["limits.txt"]
+    log = texts["log.txt"].splitlines()
+    assert len(log) == 4 and "REMOVE of '...' may or may not have happened" in log[1]
+    assert "of file 99 (...) are lost" in log[2] and log[3].endswith("the name '...' is bad")
+
+
+def test_bundle_without_a_mount(source, tmp_path):
+    """The object of --json stays one; the list is on stderr."""
+    done, files = bundle(tmp_path / "b.tar", f"{source}x", "--json")
+    assert done.returncode == 1 and json.loads(done.stdout)["problems"] == 1
+    assert "fusenfs-doctor/doctor.txt" in done.stderr and "fusenfs-doctor/status.json" not in files
+    assert "FAIL  export" in files["fusenfs-doctor/doctor.txt"]
+
+
+def test_bundle_overwrites_nothing(source, tmp_path):
+    (tmp_path / "b.tar").write_text("mine")
+    done = run_bounded(argv(source, f"--bundle={tmp_path}/b.tar"), 30, check=False)
+    assert done.returncode == 2 and "File exists" in done.stdout and (tmp_path / "b.tar").read_text() == "mine"

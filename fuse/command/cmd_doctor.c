@@ -34,22 +34,43 @@ static void tell_notes(struct doctor *doctor)
 		findings_add(&doctor->findings, FINDING_WARN, "options", NULL, "%s", doctor->options.notes[i].text);
 }
 
-static int finish(struct doctor *doctor, const char *subject)
+/* Its contents are listed on stderr, where the object of --json is not. */
+static int write_bundle(const struct command_line *line, struct doctor *doctor, const char *subject)
+{
+	FILE *stream = line->json ? stderr : stdout;
+	struct doctor_bundle bundle;
+	struct message error;
+	int result = doctor_bundle(doctor, subject, line->bundle, &bundle);
+
+	if (result) {
+		message_set(&error, MSG_SYSTEM, "cannot write %s: %s", line->bundle, strerrordesc_np(-result));
+		return cannot(line, &error);
+	}
+	fprintf(stream, "%s has:\n", line->bundle);
+	for (unsigned int i = 0; i < bundle.n_names; i++)
+		fprintf(stream, "  %7zu  fusenfs-doctor/%s\n", bundle.sizes[i], bundle.names[i]);
+	fputs("Names of hosts, exports and mount points are in it; names of files and their data are not.\n", stream);
+	return CLEAN;
+}
+
+static int finish(const struct command_line *line, struct doctor *doctor, const char *subject)
 {
 	int status = doctor->findings.n_problems ? PROBLEMS : CLEAN;
 
 	findings_print_end(&doctor->findings, subject, stdout);
+	if (line->bundle && write_bundle(line, doctor, subject))
+		return CANNOT;
 	return status;
 }
 
-static int examine_server(struct doctor *doctor, const char *subject)
+static int examine_server(const struct command_line *line, struct doctor *doctor, const char *subject)
 {
 	options_mount_query(&doctor->options, &doctor->query);
 	doctor->deadline_ns = clock_ns() + DOCTOR_LIMIT_NS;
 	tell_notes(doctor);
 	doctor_server(doctor);
 	doctor_host(doctor);
-	return finish(doctor, subject);
+	return finish(line, doctor, subject);
 }
 
 /* ---- a mount ----------------------------------------------------------------------------- */
@@ -80,7 +101,7 @@ static int examine_mount(const struct command_line *line, struct doctor *doctor,
 	if (answers)
 		doctor_mount(doctor);
 	doctor_check_fstab(doctor);
-	status = examine_server(doctor, doctor->target->mount);
+	status = examine_server(line, doctor, doctor->target->mount);
 	options_deinit(&doctor->options);
 	return status;
 }
@@ -94,7 +115,7 @@ static int examine_source(const struct command_line *line, struct doctor *doctor
 
 	if (parse(source, point, options, &doctor->options, error))
 		return cannot(line, error);
-	status = examine_server(doctor, source);
+	status = examine_server(line, doctor, source);
 	options_deinit(&doctor->options);
 	return status;
 }

@@ -10,7 +10,7 @@
 #include "../../conn/util.h"
 
 enum flag { JSON = 1, QUIET = 2, LAZY = 4, FORCE = 8, LIVE = 16, READY = 32, FORMAT = 64, OPTIONS = 128,
-	    WRITE = 256, SECONDS = 512, CANNOT_IS_2 = 1024 /* of wrong words, too; else EXIT_USAGE */ };
+	    WRITE = 256, SECONDS = 512, BUNDLE = 1024, CANNOT_IS_2 = 2048 /* of wrong words, too; else EXIT_USAGE */ };
 
 static const struct command {
 	const char *name;
@@ -34,10 +34,11 @@ static const struct command {
 	  "open keeps them. -f, --force: for all, and what cannot be saved within umounttimeo is lost.\n" },
 	{ "set", command_set, 2, 2, QUIET, "MOUNT OPTION[=VALUE][,OPTION...]",
 	  "Changes options while it is mounted, all of them or none: those that `fusenfs help options` calls live.\n" },
-	{ "doctor", command_doctor, 1, 1, JSON | OPTIONS | CANNOT_IS_2,
-	  "SERVER:/PATH [-o OPTION[,OPTION...]] [--json] | MOUNT [--json]",
+	{ "doctor", command_doctor, 1, 1, JSON | OPTIONS | BUNDLE | CANNOT_IS_2,
+	  "[--json] [--bundle=FILE] {SERVER:/PATH [-o OPTION[,OPTION...]] | MOUNT}",
 	  "Why does it not mount, or what is wrong with a mount that is there? A line for each thing, with what to do;\n"
-	  "mounts and changes nothing. Exit status 0: no problem, 1: problems, 2: it could not look.\n" },
+	  "mounts and changes nothing. Exit status 0: no problem, 1: problems, 2: it could not look.\n"
+	  "--bundle: also writes a tar with what whoever helps will ask for, and lists it.\n" },
 	{ "bench", command_bench, 1, 1, JSON | OPTIONS | WRITE | SECONDS,
 	  "SERVER:/PATH/FILE [-o OPTION[,OPTION...]] [--seconds=N] [--write] [--json]",
 	  "Finds the nconnect that pays, without a mount: reads the file with 1, 2, 4, 8 and 16 connections in turn.\n"
@@ -71,6 +72,8 @@ void command_print_completion(FILE *stream)
 		fprintf(stream, "command %s\nword %s --ctl=\n", commands[i].name, commands[i].name);
 		if (commands[i].flags & FORMAT)
 			fprintf(stream, "word %s --format=mountstats\n", commands[i].name);
+		if (commands[i].flags & BUNDLE)
+			fprintf(stream, "word %s --bundle=\n", commands[i].name);
 		if (commands[i].flags & SECONDS)
 			fprintf(stream, "word %s --seconds=\n", commands[i].name);
 		for (unsigned int j = 0; j < ARRAY_SIZE(flags); j++)
@@ -111,6 +114,8 @@ static bool take_word(const struct command *command, struct command_line *line, 
 	if (command->flags & FORMAT && take_value(word, "--format=", &line->format))
 		return true;
 	if (command->flags & SECONDS && take_value(word, "--seconds=", &line->seconds))
+		return true;
+	if (command->flags & BUNDLE && take_value(word, "--bundle=", &line->bundle))
 		return true;
 	if (word[0] != '-' || !word[1]) {
 		if (line->n_words == command->n_max)

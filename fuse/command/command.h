@@ -23,6 +23,7 @@ struct command_line {
 	const char *format;      /* --format=NAME */
 	const char *options;     /* -o OPTIONS: of a mount; several with commas between */
 	const char *seconds;     /* --seconds=N */
+	const char *bundle;      /* --bundle=FILE */
 	bool json, quiet, lazy, force, live, ready, write;
 };
 

@@ -12,6 +12,7 @@
 
 #include "../options.h"
 #include "findings.h"
+#include "tar.h"
 #include "target.h"
 
 #define DOCTOR_LIMIT_NS (40 * NS_PER_S)
@@ -56,6 +57,17 @@ void doctor_fstab_deinit(struct doctor_fstab *line);
 bool doctor_fstab_is_ours(const struct doctor_fstab *line);
 /* doctor_check_fstab - against the mount that is there. */
 void doctor_check_fstab(struct doctor *doctor);
+
+/* doctor_bundle - a new file with all that was found, the daemon's status, versions, fstab's lines and the log. 0 or
+ * -errno; -EEXIST: it is there. */
+enum { DOCTOR_BUNDLE_MAX = 16 };
+struct doctor_bundle {
+	struct tar tar;
+	const char *names[DOCTOR_BUNDLE_MAX]; /* static text */
+	size_t sizes[DOCTOR_BUNDLE_MAX];
+	unsigned int n_names;
+};
+int doctor_bundle(struct doctor *doctor, const char *subject, const char *path, struct doctor_bundle *ret_bundle);
 
 /* In doctor_server.c's parts. doctor_exports - the list, and what it says of our path: true if it explains why MNT was
  * refused. doctor_session - all that takes a connection: the root, source port, round trip, MTU. */

@@ -60,6 +60,12 @@ void findings_message(struct findings *findings, enum finding result, const char
 		     message->why[0] ? ": " : "", message->why);
 }
 
+void findings_print_lines(const struct findings *findings, FILE *stream)
+{
+	for (size_t i = 0; i < json_array_size(findings->list); i++)
+		print_line(json_array_get(findings->list, i), stream);
+}
+
 json_t *findings_json(const struct findings *findings, const char *subject)
 {
 	return json_pack("{s:i, s:o, s:i, s:i, s:O}", "schema", 1, "subject", report_string(subject), "problems",

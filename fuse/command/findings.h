@@ -28,7 +28,8 @@ void findings_add(struct findings *findings, enum finding result, const char *ch
 		  const char *format, ...) __attribute__((format(printf, 5, 6)));
 /* findings_message - a message as a finding: its reason and why; its first try is the remedy. */
 void findings_message(struct findings *findings, enum finding result, const char *check, const struct message *message);
-/* findings_print_end - "N problems, M warnings." or the JSON. */
+/* findings_print_lines - all of them again, to a file. findings_print_end - "N problems, M warnings." or the JSON. */
+void findings_print_lines(const struct findings *findings, FILE *stream);
 void findings_print_end(const struct findings *findings, const char *subject, FILE *stream);
 /* findings_json - the same as JSON; json_decref() later. subject: what was looked at. */
 json_t *findings_json(const struct findings *findings, const char *subject);
