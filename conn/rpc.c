@@ -213,3 +213,83 @@ int rpc_reply_parse(const uint8_t *record, uint32_t len, struct rpc_reply *ret)
 		*ret = reply;
 	return error;
 }
+
+/* ---- the server's side ------------------------------------------------------------------- */
+
+/* Flavor, length, body at off, of which len is the end. The offset behind it; 0: it does not fit. */
+static uint32_t skip_auth(const uint8_t *record, uint32_t len, uint32_t off, uint32_t *ret_flavor)
+{
+	uint32_t body;
+
+	if (len < off + 8)
+		return 0;
+	*ret_flavor = rpc_read(record + off);
+	body = rpc_read(record + off + 4);
+	if (body > RPC_AUTH_MAX || len - off - 8 < body + xdr_pad(body))
+		return 0;
+	return off + 8 + body + (uint32_t)xdr_pad(body);
+}
+
+int rpc_call_parse(const uint8_t *record, uint32_t len, struct rpc_call *ret_call)
+{
+	uint32_t flavor = 0, verifier = 0, off;
+	struct rpc_call call = { 0 };
+
+	if (len < FIXED_SIZE || rpc_read(record + 4) != DIRECTION_CALL)
+		return -EBADMSG;
+	call.xid = rpc_read(record);
+	if (rpc_read(record + 8) != RPC_VERSION) {
+		call.verdict = RPC_VERSION_MISMATCH;
+		*ret_call = call;
+		return 0;
+	}
+	off = skip_auth(record, len, 24, &flavor);
+	if (off)
+		off = skip_auth(record, len, off, &verifier);
+	if (!off)
+		return -EBADMSG;
+	if (flavor != FLAVOR_NONE && flavor != FLAVOR_SYS) {
+		call.verdict = RPC_BAD_CRED;
+		*ret_call = call;
+		return 0;
+	}
+	call.prog = rpc_read(record + 12);
+	call.vers = rpc_read(record + 16);
+	call.proc = rpc_read(record + 20);
+	call.args_off = off;
+	*ret_call = call;
+	return 0;
+}
+
+enum { AUTH_BADCRED = 1 };
+
+static uint8_t *put_denied(uint8_t *at, enum rpc_verdict verdict)
+{
+	at = put(at, REPLY_DENIED);
+	if (verdict == RPC_BAD_CRED) {
+		at = put(at, REJECT_AUTH_ERROR);
+		return put(at, AUTH_BADCRED);
+	}
+	at = put(at, REJECT_RPC_MISMATCH);
+	at = put(at, RPC_VERSION);
+	return put(at, RPC_VERSION);
+}
+
+uint32_t rpc_reply_header(uint8_t *at, uint32_t xid, enum rpc_verdict verdict, uint32_t vers)
+{
+	uint8_t *start = at;
+
+	at = put(at, xid);
+	at = put(at, DIRECTION_REPLY);
+	if (verdict == RPC_VERSION_MISMATCH || verdict == RPC_BAD_CRED)
+		return (uint32_t)(put_denied(at, verdict) - start);
+	at = put(at, REPLY_ACCEPTED);
+	at = put(at, FLAVOR_NONE);
+	at = put(at, 0);
+	at = put(at, verdict); /* the numbers are accept_stat's */
+	if (verdict == RPC_PROG_MISMATCH) {
+		at = put(at, vers);
+		at = put(at, vers);
+	}
+	return (uint32_t)(at - start);
+}

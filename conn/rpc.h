@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* rpc - ONC RPC version 2 headers (RFC 5531) without record marks: the call header with its
- * AUTH_SYS credential, and the reply header. Ten words; the codecs of libnfs for them differ from
- * version to version. Any thread. */
+ * AUTH_SYS credential, and the reply header, as a client writes and reads them, and as a server reads
+ * and writes them. Ten words; the codecs of libnfs for them differ from version to version. Any
+ * thread. */
 #ifndef CONN_RPC_H
 #define CONN_RPC_H
 
@@ -55,5 +56,34 @@ struct rpc_reply {
  * reply; -EAGAIN if more bytes are needed and nothing is wrong so far: on a complete record that
  * is as bad as -EBADMSG. */
 int rpc_reply_parse(const uint8_t *record, uint32_t len, struct rpc_reply *ret);
+
+/* ---- the server's side ------------------------------------------------------------------- */
+
+/* How a call ends: accept_stat (section 9), and what is denied. */
+enum rpc_verdict {
+	RPC_SUCCESS,
+	RPC_PROG_UNAVAIL,
+	RPC_PROG_MISMATCH,
+	RPC_PROC_UNAVAIL,
+	RPC_GARBAGE_ARGS,
+	RPC_SYSTEM_ERR,
+	RPC_VERSION_MISMATCH, /* denied: not RPC version 2 */
+	RPC_BAD_CRED,         /* denied: neither AUTH_NONE nor AUTH_SYS */
+};
+
+struct rpc_call {
+	uint32_t xid, prog, vers, proc;
+	uint32_t args_off;        /* in the record */
+	enum rpc_verdict verdict; /* not SUCCESS: only xid is set */
+};
+
+/* rpc_call_parse - the header of a whole record. 0, or -EBADMSG: not a call, and nothing to answer. Who calls
+ * is not looked at: a credential is what anybody says of himself. */
+int rpc_call_parse(const uint8_t *record, uint32_t len, struct rpc_call *ret_call);
+
+/* rpc_reply_header - write the header of a reply with this verdict; results follow SUCCESS. vers: the only one
+ * that is served. Returns its length, at most RPC_REPLY_HEADER_MAX. */
+enum { RPC_REPLY_HEADER_MAX = 8 * 4 };
+uint32_t rpc_reply_header(uint8_t *at, uint32_t xid, enum rpc_verdict verdict, uint32_t vers);
 
 #endif

@@ -215,8 +215,85 @@ static void test_xids_are_unique(void)
 		assert(xids[i] != xids[i - 1]);
 }
 
+/* ---- the server's side ------------------------------------------------------------------- */
+
+/* Calls as words, with a credential body of cred_len bytes behind the seventh and eighth. */
+struct call_row {
+	const char *what;
+	uint32_t words[10];
+	uint32_t cred_len;
+	int parsed;
+	enum rpc_verdict verdict;
+};
+
+static const struct call_row calls[] = {
+	{ "a call", { 7, 0, 2, 100021, 4, 5, 0, 0, 0, 0 }, .cred_len = 0 },
+	{ "AUTH_SYS", { 7, 0, 2, 100021, 4, 5, 1, 20, 0, 0 }, .cred_len = 20 },
+	{ "AUTH_SYS, 5 bytes", { 7, 0, 2, 100021, 4, 5, 1, 5, 0, 0 }, .cred_len = 8 },
+	{ "AUTH_SYS, 400 bytes", { 7, 0, 2, 100021, 4, 5, 1, 400, 0, 0 }, .cred_len = 400 },
+	{ "credential too long", { 7, 0, 2, 100021, 4, 5, 1, 401, 0, 0 }, .cred_len = 404, .parsed = -EBADMSG },
+	{ "credential not there", { 7, 0, 2, 100021, 4, 5, 1, 24, 0, 0 }, .parsed = -EBADMSG },
+	{ "its length wraps", { 7, 0, 2, 100021, 4, 5, 1, 0xffffffff, 0, 0 }, .parsed = -EBADMSG },
+	{ "verifier not there", { 7, 0, 2, 100021, 4, 5, 0, 0, 0, 4 }, .parsed = -EBADMSG },
+	{ "a reply", { 7, 1, 0, 0, 0, 0, 0, 0, 0, 0 }, .parsed = -EBADMSG },
+	{ "RPC version 3", { 7, 0, 3, 100021, 4, 5, 0, 0, 0, 0 }, .verdict = RPC_VERSION_MISMATCH },
+	{ "RPCSEC_GSS", { 7, 0, 2, 100021, 4, 5, 6, 0, 0, 0 }, .verdict = RPC_BAD_CRED },
+};
+
+static void test_call(const struct call_row *row)
+{
+	uint8_t record[40 + RPC_AUTH_MAX + 4] = { 0 };
+	struct rpc_call call = { 0 };
+	uint32_t len = 0;
+
+	for (uint32_t i = 0; i < 10; i++) {
+		rpc_write(record + len, row->words[i]);
+		len += 4 + (i == 7 ? row->cred_len : 0);
+	}
+	assert(rpc_call_parse(record, len, &call) == row->parsed);
+	if (row->parsed)
+		return;
+	assert(call.xid == 7 && call.verdict == row->verdict);
+	if (call.verdict != RPC_SUCCESS)
+		return;
+	assert(call.prog == 100021 && call.vers == 4 && call.proc == 5 && call.args_off == len);
+	for (uint32_t cut = 0; cut < len; cut++)
+		assert(rpc_call_parse(record, cut, &call) == -EBADMSG);
+}
+
+/* What the server's side writes, the client's side understands. */
+static void test_reply_header(void)
+{
+	static const int status[] = {
+		[RPC_SUCCESS] = 0,
+		[RPC_PROG_UNAVAIL] = -EPROTONOSUPPORT,
+		[RPC_PROG_MISMATCH] = -EPROTONOSUPPORT,
+		[RPC_PROC_UNAVAIL] = -EOPNOTSUPP,
+		[RPC_GARBAGE_ARGS] = -EIO,
+		[RPC_SYSTEM_ERR] = -EIO,
+		[RPC_VERSION_MISMATCH] = -EPROTONOSUPPORT,
+		[RPC_BAD_CRED] = -EACCES,
+	};
+	uint8_t record[RPC_REPLY_HEADER_MAX];
+	struct rpc_reply reply;
+
+	for (uint32_t i = 0; i < ARRAY_SIZE(status); i++) {
+		uint32_t len = rpc_reply_header(record, 9, (enum rpc_verdict)i, 4);
+
+		assert(len <= sizeof(record) && !rpc_reply_parse(record, len, &reply));
+		assert(reply.xid == 9 && reply.status == status[i] && reply.results_off == len);
+		if (i == RPC_PROG_MISMATCH)
+			assert(reply.vers_low == 4 && reply.vers_high == 4);
+	}
+}
+
 int main(void)
 {
+	for (unsigned int i = 0; i < ARRAY_SIZE(calls); i++) {
+		printf("%s\n", calls[i].what);
+		test_call(&calls[i]);
+	}
+	test_reply_header();
 	for (unsigned int i = 0; i < ARRAY_SIZE(replies); i++) {
 		printf("%s\n", replies[i].what);
 		test_reply(&replies[i]);
