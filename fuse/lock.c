@@ -114,6 +114,11 @@ int locks_open(struct fs *fs, struct locks **ret_locks)
 		return error;
 	}
 	locks->loop = pool_loop(locks->pool, 0);
+	error = lock_grant_open(locks);
+	if (error) {
+		locks_free(locks);
+		return error;
+	}
 	*ret_locks = locks;
 	return 0;
 }
@@ -287,6 +292,7 @@ static void give_everything_back(struct loop_task *task)
 	struct lock_file *file;
 
 	locks->is_emptying = true;
+	lock_stop_waiting(locks);
 	LIST_FOREACH(file, &locks->files, link)
 		LIST_FOREACH(owner, &file->owners, link)
 			if (has_anything(owner))
@@ -313,22 +319,7 @@ void locks_close(struct locks *locks, int64_t wait_ns)
 		log_warn(MSG_LOCKS_LEFT, "locks could not be given back: %s keeps them until it forgets this host",
 			 locks->fs->options->source.host);
 	atomic_store(&locks->closing, true);
-}
-
-static void end_waiting(struct locks *locks)
-{
-	struct lock_file *file, *next;
-	struct lock_op *op;
-
-	for (file = LIST_FIRST(&locks->files); file; file = next) {
-		next = LIST_NEXT(file, link);
-		file->n_pins++;
-		while ((op = TAILQ_FIRST(&file->waiting))) {
-			TAILQ_REMOVE(&file->waiting, op, link);
-			lock_finish(op, -EINTR);
-		}
-		lock_file_unpin(file);
-	}
+	responder_stop(locks->responder);
 }
 
 /* What no answer has come for is forgotten with its owner. */
@@ -361,8 +352,9 @@ void locks_free(struct locks *locks)
 		return;
 	atomic_store(&locks->closing, true);
 	pool_close(locks->pool);
-	end_waiting(locks);
+	lock_stop_waiting(locks);
 	forget_owners(locks);
+	responder_free(locks->responder);
 	closep(&locks->lost_fd);
 	closep(&locks->idle_fd);
 	free(locks);

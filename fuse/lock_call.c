@@ -8,6 +8,8 @@
 #include "lock_parts.h"
 #include "log.h"
 
+static const int64_t ACCEPT_NS = 500 * NS_PER_MS;
+
 struct lock_op *lock_op_new(struct fs *fs, struct inode *inode, enum lock_kind kind)
 {
 	struct lock_op *op = calloc(1, sizeof(*op));
@@ -49,6 +51,7 @@ void lock_op_free(struct lock_op *op)
 
 	lock_leave(op);
 	lock_ranges_clear(&op->before);
+	free(op->cookie);
 	free(op);
 	inode_put(locks->fs->inodes, inode);
 }
@@ -82,6 +85,17 @@ void lock_tell_early(struct lock_op *op, int error)
 
 static void answered(struct call *call);
 
+/* To wait in the server's list makes sense where it can tell us. Who is there already is found again by the same
+ * arguments. */
+static struct nlm4_lock_how how(struct lock_op *op)
+{
+	if (op->wait && !op->check && responder_is_ready(op->locks->responder))
+		op->blocked = true;
+	op->by_hint = op->hinted;
+	op->hinted = false;
+	return (struct nlm4_lock_how){ .block = op->blocked, .reclaim = op->check == LOCK_CHECK_RECLAIM };
+}
+
 static int encode(struct lock_op *op)
 {
 	const struct locks *locks = op->locks;
@@ -102,8 +116,11 @@ static int encode(struct lock_op *op)
 	case LOCK_TEST:
 		return nlm4_test_encode(&op->call, &op->cred, fh, &owner, &range);
 	case LOCK_SET:
-		return nlm4_lock_encode(&op->call, &op->cred, fh, &owner, &range,
-					op->check == LOCK_CHECK_RECLAIM, 0);
+		return nlm4_lock_encode(&op->call, &op->cred, fh, &owner, &range, how(op));
+	case LOCK_CANCEL:
+		return nlm4_cancel_encode(&op->call, &op->cred, fh, &owner, &range);
+	case LOCK_ACCEPT:
+		return nlm4_granted_res_encode(&op->call, &op->cred, op->cookie, true);
 	case LOCK_FREE:
 	case LOCK_RELEASE:
 		break;
@@ -128,6 +145,8 @@ static void send_call(struct lock_op *op)
 	}
 	call->done = answered;
 	call->deadline_ns = min_i64(deadline_ns, op->deadline_ns);
+	if (op->kind == LOCK_ACCEPT) /* some never reply to it */
+		call->deadline_ns = min_i64(deadline_ns, fs_now_ns() + ACCEPT_NS);
 	pool_submit(op->locks->pool, call);
 }
 
@@ -205,6 +224,30 @@ void lock_undo(struct lock_op *op)
 	}
 }
 
+/* ---- giving up --------------------------------------------------------------------------- */
+
+static int keep_before(struct lock_op *op);
+
+void lock_cancel(struct lock_op *op)
+{
+	struct lock_op *cancel;
+
+	if (!op->blocked || atomic_load(&op->locks->closing))
+		return;
+	op->blocked = false;
+	cancel = lock_op_own(op->owner, LOCK_CANCEL, op->start, op->end, op->type);
+	if (cancel)
+		lock_enqueue(cancel);
+	if (!keep_before(op))
+		lock_undo(op);
+}
+
+void lock_give_up(struct lock_op *op, int error)
+{
+	lock_cancel(op);
+	lock_finish(op, error);
+}
+
 /* ---- what the answers mean --------------------------------------------------------------- */
 
 /* What the owner has there now, in case it has to be so again. */
@@ -225,6 +268,9 @@ static void set_granted(struct lock_op *op)
 	struct lock_owner *owner = op->owner;
 	int error = keep_before(op);
 
+	if (op->blocked && (op->by_hint || op->hinted || op->waited_long))
+		op->locks->grants_come = op->by_hint || op->hinted;
+	op->blocked = false;
 	if (!error)
 		error = lock_ranges_set(&owner->held, op->start, op->end, op->type);
 	if (error) {
@@ -251,11 +297,11 @@ static void set_answered(struct lock_op *op, enum nlm4_status status)
 		break;
 	case NLM4_STATUS_DENIED:
 	case NLM4_STATUS_BLOCKED:
-		if (op->wait && !lock_is_gone(op)) {
+		if (op->wait && !lock_is_gone(op) && !op->locks->is_emptying) {
 			lock_wait(op);
 			break;
 		}
-		lock_finish(op, -EAGAIN);
+		lock_give_up(op, -EAGAIN);
 		break;
 	case NLM4_STATUS_DENIED_NOLOCKS:
 	case NLM4_STATUS_DEADLCK:
@@ -263,7 +309,7 @@ static void set_answered(struct lock_op *op, enum nlm4_status status)
 	case NLM4_STATUS_STALE_FH:
 	case NLM4_STATUS_FBIG:
 	case NLM4_STATUS_FAILED:
-		lock_finish(op, nlm4_errno(status));
+		lock_give_up(op, nlm4_errno(status));
 		break;
 	}
 }
@@ -271,7 +317,9 @@ static void set_answered(struct lock_op *op, enum nlm4_status status)
 /* The server may have granted it, or may yet. */
 static void set_unanswered(struct lock_op *op, int error)
 {
-	if (!keep_before(op))
+	if (op->blocked)
+		lock_cancel(op);
+	else if (!keep_before(op))
 		lock_undo(op);
 	lock_finish(op, request_errno(op->locks->fs, error));
 }
@@ -306,7 +354,7 @@ static void judge(struct lock_op *op)
 
 	if (!error && (op->kind == LOCK_TEST || op->check == LOCK_CHECK_LOOK))
 		error = nlm4_test_decode(call, &op->found);
-	else if (!error)
+	else if (!error && op->kind != LOCK_ACCEPT)
 		error = nlm4_status_decode(call, &status);
 	if (error == -EBADMSG) {
 		call_bad_reply(call, "results break the protocol");
@@ -318,8 +366,12 @@ static void judge(struct lock_op *op)
 		lock_checked(op, error, status);
 	else if (op->kind == LOCK_TEST)
 		lock_finish(op, error ? request_errno(op->locks->fs, error) : 0);
-	else if (op->kind == LOCK_FREE && (error || status == NLM4_STATUS_DENIED_GRACE_PERIOD))
+	else if (op->kind == LOCK_ACCEPT)
+		lock_finish(op, 0);
+	else if (op->kind != LOCK_SET && (error || status == NLM4_STATUS_DENIED_GRACE_PERIOD))
 		free_unanswered(op, error ? error : -ETIMEDOUT);
+	else if (op->kind == LOCK_CANCEL) /* DENIED: it was not there, or has been granted; UNLOCK follows */
+		lock_finish(op, 0);
 	else if (op->kind == LOCK_FREE)
 		free_answered(op, status);
 	else if (error)

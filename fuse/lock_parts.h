@@ -13,12 +13,15 @@
 #include "lock.h"
 #include "lock_ranges.h"
 #include "nlm4.h"
+#include "responder.h"
 
 enum lock_kind {
 	LOCK_TEST,
 	LOCK_SET,
 	LOCK_FREE,
 	LOCK_RELEASE, /* free what was locked through `opened`; never sent itself */
+	LOCK_CANCEL,  /* the server need not keep us in mind for it any more */
+	LOCK_ACCEPT,  /* our answer to a GRANTED_MSG */
 };
 
 /* Of an operation that makes sure of a lock after a connection was lost; see lock_reclaim.c. */
@@ -52,7 +55,12 @@ struct lock_op {
 	struct call call;
 	uint32_t head[CALL_HEAD_SMALL / 4];
 	bool waiting, in_flight;
+	bool blocked;              /* LOCK_SET: the server may have it in its list, until CANCEL */
+	bool hinted;               /* it has said GRANTED since we asked at last: ask at once */
+	bool by_hint;              /* that is why it was asked now */
+	bool waited_long;          /* it trusted in being told, and time was up */
 	enum lock_check check;
+	struct nlm4_cookie *cookie; /* LOCK_ACCEPT */
 	int64_t try_at_ns, pause_ns;
 	TAILQ_ENTRY(lock_op) link; /* owner->queue or file->waiting */
 };
@@ -86,6 +94,9 @@ struct lock_file {
 struct locks {
 	struct fs *fs;
 	struct pool *pool;        /* of the lock manager: one loop */
+	struct responder *responder;
+	bool grants_come;         /* the server does call us: who waits need not ask so often */
+	unsigned int n_denials;   /* answers to GRANTED_MSGs that nobody waits for, on their way */
 	struct loop *loop;
 	char caller_name[NLM4_NAME_MAX];
 	char oh[NLM4_OH_MAX];
@@ -97,8 +108,8 @@ struct locks {
 	int idle_fd;              /* eventfd, when closing: nothing is held any more */
 	bool is_emptying;         /* all is to be given back */
 	struct loop_timer timer;
-	struct loop_task close_task, check_task;
-	_Atomic(bool) check_posted;
+	struct loop_task close_task, check_task, ask_task;
+	_Atomic(bool) check_posted, ask_posted;
 	LIST_HEAD(, lock_file) files;
 };
 
@@ -165,6 +176,17 @@ void lock_undo(struct lock_op *op);
 /* lock_give_back - in the background: start..end of an owner. */
 void lock_give_back(struct lock_owner *owner, uint64_t start, uint64_t end);
 
+/* lock_cancel - of a LOCK_SET that the server may have in its list: it is taken out, and what the owner had before
+ * is asserted, in case it was granted meanwhile. */
+void lock_cancel(struct lock_op *op);
+/* lock_give_up - it ends without the lock. */
+void lock_give_up(struct lock_op *op, int error);
+
+/* ---- lock_grant.c: the server calls ------------------------------------------------------ */
+
+/* lock_grant_open - make the responder. 0 or -ENOMEM. */
+int lock_grant_open(struct locks *locks);
+
 /* ---- lock_reclaim.c: after a restart of the server --------------------------------------- */
 
 /* lock_check_all - a connection was lost: is what we hold still held? Any thread. */
@@ -182,6 +204,11 @@ void lock_try(struct lock_op *op);
  * too early to ask. */
 void lock_wait(struct lock_op *op);
 void lock_wait_grace(struct lock_op *op);
+/* lock_ask_now - of one that waits. lock_ask_all - of all whom the server may have in its list. */
+void lock_ask_now(struct lock_op *op);
+void lock_ask_all(struct locks *locks);
+/* lock_stop_waiting - all of them, at the end. */
+void lock_stop_waiting(struct locks *locks);
 /* lock_kick - a lock of the file has gone. */
 void lock_kick(struct lock_file *file);
 /* lock_retry_later - the first of the owner's queue is sent again after a pause. */

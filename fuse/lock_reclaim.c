@@ -41,6 +41,7 @@ static void check_all(struct loop_task *task)
 	struct lock_file *file;
 
 	atomic_store(&locks->check_posted, false);
+	lock_ask_all(locks); /* it may have forgotten who waits */
 	LIST_FOREACH(file, &locks->files, link)
 		LIST_FOREACH(owner, &file->owners, link)
 			if (!is_being_checked(owner))

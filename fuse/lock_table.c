@@ -38,6 +38,7 @@ static struct lock_file *lock_file_new(struct locks *locks, struct inode *inode)
 	LIST_INIT(&file->owners);
 	TAILQ_INIT(&file->waiting);
 	LIST_INSERT_HEAD(&locks->files, file, link);
+	responder_want(locks->responder, true);
 	return file;
 }
 
@@ -46,6 +47,8 @@ static void lock_file_check(struct lock_file *file)
 	if (!LIST_EMPTY(&file->owners) || file->n_pins)
 		return;
 	LIST_REMOVE(file, link);
+	if (LIST_EMPTY(&file->locks->files))
+		responder_want(file->locks->responder, false);
 	lock_check_empty(file->locks);
 	inode_put(file->locks->fs->inodes, file->inode);
 	free(file);

@@ -3,13 +3,16 @@
  *
  * For what this mount has, he is woken when it goes. For what others have, the server is asked again
  * after 10 ms, then twice that, up to a second; by the first in line only, if the next ones want what
- * he wants. */
+ * he wants. Where it can call us (lock_grant.c), it keeps him in mind; once it has done so in time, he asks
+ * by himself only every 30 s, as the Linux client does. One that did not is not trusted any more: firewalls let
+ * through the calls of clients, and often not those to them. */
 #include <errno.h>
 
 #include "lock_parts.h"
 
 static const int64_t PAUSE_NS = 10 * NS_PER_MS;
 static const int64_t PAUSE_MAX_NS = 1 * NS_PER_S;
+static const int64_t PAUSE_TRUSTED_NS = 30 * NS_PER_S;
 static const int64_t GRACE_PAUSE_NS = 1 * NS_PER_S;
 static const int64_t RETRY_NS = 1 * NS_PER_S;
 static const int64_t TICK_NS = 100 * NS_PER_MS; /* to see who has gone */
@@ -61,12 +64,12 @@ void lock_try(struct lock_op *op)
 		obstacle = LOCK_OBSTACLE_NONE;
 	if (obstacle == LOCK_OBSTACLE_HELD && !op->wait) {
 		leave(op);
-		lock_finish(op, -EAGAIN);
+		lock_give_up(op, -EAGAIN);
 	} else if (obstacle != LOCK_OBSTACLE_NONE && op->wait && !op->is_flock &&
 		   lock_would_deadlock(op)) {
 		leave(op);
-		lock_finish(op, -EDEADLK);
-	} else if (obstacle != LOCK_OBSTACLE_NONE || (op->wait && has_elder(op))) {
+		lock_give_up(op, -EDEADLK);
+	} else if (obstacle != LOCK_OBSTACLE_NONE || (op->wait && !op->hinted && has_elder(op))) {
 		op->try_at_ns = INT64_MAX; /* until it is kicked */
 		op->pause_ns = 0;
 		enter(op);
@@ -79,7 +82,10 @@ void lock_try(struct lock_op *op)
 void lock_wait(struct lock_op *op)
 {
 	op->pause_ns = op->pause_ns ? min_i64(2 * op->pause_ns, PAUSE_MAX_NS) : PAUSE_NS;
-	op->try_at_ns = fs_now_ns() + op->pause_ns;
+	if (op->blocked && op->locks->grants_come)
+		op->pause_ns = PAUSE_TRUSTED_NS;
+	op->waited_long = op->pause_ns == PAUSE_TRUSTED_NS;
+	op->try_at_ns = fs_now_ns() + (op->hinted ? 0 : op->pause_ns);
 	enter(op);
 }
 
@@ -110,6 +116,44 @@ void lock_kick(struct lock_file *file)
 	}
 }
 
+/* What was trusted in is forgotten. */
+void lock_ask_now(struct lock_op *op)
+{
+	op->pause_ns = 0;
+	op->waited_long = false;
+	op->try_at_ns = 0;
+	lock_try(op);
+}
+
+void lock_ask_all(struct locks *locks)
+{
+	struct lock_op *op;
+	struct lock_file *file;
+
+	locks->grants_come = false;
+	LIST_FOREACH(file, &locks->files, link)
+		TAILQ_FOREACH(op, &file->waiting, link)
+			if (op->try_at_ns != INT64_MAX)
+				op->try_at_ns = 0;
+	set_timer(locks, fs_now_ns());
+}
+
+void lock_stop_waiting(struct locks *locks)
+{
+	struct lock_file *file, *next;
+	struct lock_op *op;
+
+	for (file = LIST_FIRST(&locks->files); file; file = next) {
+		next = LIST_NEXT(file, link);
+		file->n_pins++;
+		while ((op = TAILQ_FIRST(&file->waiting))) {
+			leave(op);
+			lock_give_up(op, -EINTR);
+		}
+		lock_file_unpin(file);
+	}
+}
+
 /* ---- time -------------------------------------------------------------------------------- */
 
 static bool has_gone(const struct lock_op *op)
@@ -126,8 +170,8 @@ static void look_at_waiting(struct lock_file *file, int64_t now_ns, int64_t *nex
 		next = TAILQ_NEXT(op, link);
 		if (has_gone(op) || now_ns >= op->deadline_ns) {
 			leave(op);
-			lock_finish(op, has_gone(op) ? -EINTR :
-						       request_errno(op->locks->fs, -ETIMEDOUT));
+			lock_give_up(op, has_gone(op) ? -EINTR :
+							request_errno(op->locks->fs, -ETIMEDOUT));
 			kick = true;
 		} else if (now_ns >= op->try_at_ns) {
 			lock_try(op);

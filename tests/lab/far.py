@@ -27,7 +27,7 @@ class FarServer(Ganesha):
         run("ip", "netns", "add", name)
         try:
             self._connect(name)
-            super().__init__(exports, netns=name, host=f"10.77.{number}.2", **how)
+            super().__init__(exports, netns=name, **{"host": f"10.77.{number}.2", **how})
         except BaseException:
             run("ip", "netns", "delete", name)
             raise
