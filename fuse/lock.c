@@ -16,7 +16,7 @@
 #include "log.h"
 
 /* Two: one may break, and a lock call of an owner waits for his last one anyway. */
-enum { N_CONNECTIONS = 2 };
+enum { N_CONNECTIONS = 2, AT_ONCE_MS = 100 };
 
 static const int64_t FIND_NS = 2 * NS_PER_S; /* the mount command waits for it */
 
@@ -63,6 +63,24 @@ void locks_tune(struct locks *locks, const struct options *options)
 	pool_tune(locks->pool, &config); /* no more connections: it cannot fail */
 }
 
+/* A server knows a client by its address: all lock calls come from one, of each family. */
+static void use_one_local(struct pool_config *config)
+{
+	unsigned int n = 0;
+
+	for (unsigned int i = 0; i < config->n_locals; i++) {
+		const struct pool_local *local = &config->locals[i];
+
+		if (n && (config->locals[0].sa.ss_family == AF_UNSPEC ||
+			  config->locals[0].sa.ss_family == local->sa.ss_family || n == 2))
+			continue;
+		if (n && local->sa.ss_family == AF_UNSPEC)
+			continue;
+		config->locals[n++] = *local;
+	}
+	config->n_locals = n;
+}
+
 static int open_pool(struct locks *locks)
 {
 	struct pool_config config;
@@ -70,6 +88,7 @@ static int open_pool(struct locks *locks)
 	options_pool_config(locks->fs->options, &config);
 	config.n_connections = N_CONNECTIONS;
 	config.n_loops = 1;
+	use_one_local(&config);
 	config.prog = NLM4_PROGRAM;
 	config.vers = NLM4_VERSION;
 	config.transfer_max = (uint32_t)KIB(64);
@@ -93,6 +112,51 @@ static void name_ourselves(struct locks *locks)
 	locks->next_svid = locks->looker_svid + 1;
 }
 
+/* ---- the record of them ------------------------------------------------------------------ */
+
+static void begin(struct loop_task *task);
+
+static void begin_recorded(struct loop_task *task)
+{
+	struct locks *locks = container_of(task, struct locks, record_task);
+	struct lock_op *op;
+
+	while ((op = TAILQ_FIRST(&locks->unrecorded))) {
+		TAILQ_REMOVE(&locks->unrecorded, op, link);
+		begin(&op->task);
+	}
+}
+
+/* Once for each that was waited for: the task has run before the next is. */
+static void recorded(void *userdata)
+{
+	struct locks *locks = userdata;
+
+	locks->record_task.run = begin_recorded;
+	loop_post(locks->loop, &locks->record_task);
+}
+
+static bool can_be_called(void *userdata)
+{
+	struct locks *locks = userdata;
+
+	return responder_is_ready(locks->responder);
+}
+
+static int open_nsm(struct locks *locks)
+{
+	struct nsm_config config = {
+		.oh = locks->oh,
+		.name = locks->caller_name,
+		.recorded = recorded,
+		.can_be_called = can_be_called,
+		.userdata = locks,
+	};
+
+	locks->nsm = nsm_new(&config);
+	return locks->nsm ? 0 : -ENOMEM;
+}
+
 int locks_open(struct fs *fs, struct locks **ret_locks)
 {
 	struct locks *locks = calloc(1, sizeof(*locks));
@@ -102,6 +166,7 @@ int locks_open(struct fs *fs, struct locks **ret_locks)
 		return -ENOMEM;
 	locks->fs = fs;
 	LIST_INIT(&locks->files);
+	TAILQ_INIT(&locks->unrecorded);
 	locks->timer.expired = lock_timer_expired;
 	name_ourselves(locks);
 	locks->lost_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -115,6 +180,8 @@ int locks_open(struct fs *fs, struct locks **ret_locks)
 	}
 	locks->loop = pool_loop(locks->pool, 0);
 	error = lock_grant_open(locks);
+	if (!error)
+		error = open_nsm(locks);
 	if (error) {
 		locks_free(locks);
 		return error;
@@ -180,6 +247,7 @@ bool locks_found(struct locks *locks, const struct mount_query *query, const str
 		pool_set_addresses(locks->pool, &addr, 1);
 		locks->was_found = true;
 		atomic_store(&locks->absent, false);
+		nsm_found(locks->nsm, server, locks->fs->options->n_locals ? &locks->fs->options->locals[0] : NULL);
 		return true;
 	}
 	if (!locks->was_found)
@@ -247,6 +315,8 @@ static void begin(struct loop_task *task)
 		begin_release(op);
 	else if (atomic_load(&op->locks->closing))
 		lock_finish(op, -ENOLCK);
+	else if (op->kind == LOCK_SET && !nsm_hold(op->locks->nsm))
+		TAILQ_INSERT_TAIL(&op->locks->unrecorded, op, link);
 	else if (lock_join(op))
 		lock_finish(op, -ENOLCK);
 	else if (op->kind == LOCK_TEST)
@@ -309,17 +379,20 @@ void lock_check_empty(struct locks *locks)
 void locks_close(struct locks *locks, int64_t wait_ns)
 {
 	struct pollfd idle = { .events = POLLIN };
+	bool clean;
 
 	if (!locks)
 		return;
 	locks->close_task.run = give_everything_back;
 	loop_post(locks->loop, &locks->close_task);
 	idle.fd = locks->idle_fd;
-	if (locks_server_answers(locks) && poll(&idle, 1, (int)(wait_ns / NS_PER_MS)) == 0)
-		log_warn(MSG_LOCKS_LEFT, "locks could not be given back: %s keeps them until it forgets this host",
+	clean = poll(&idle, 1, locks_server_answers(locks) ? (int)(wait_ns / NS_PER_MS) : AT_ONCE_MS) > 0;
+	if (!clean && locks_server_answers(locks))
+		log_warn(MSG_LOCKS_LEFT, "locks could not be given back: %s keeps them until it is told (fusenfs sm-notify)",
 			 locks->fs->options->source.host);
 	atomic_store(&locks->closing, true);
 	responder_stop(locks->responder);
+	nsm_stop(locks->nsm, clean);
 }
 
 /* What no answer has come for is forgotten with its owner. */
@@ -355,6 +428,7 @@ void locks_free(struct locks *locks)
 	lock_stop_waiting(locks);
 	forget_owners(locks);
 	responder_free(locks->responder);
+	nsm_free(locks->nsm);
 	closep(&locks->lost_fd);
 	closep(&locks->idle_fd);
 	free(locks);

@@ -93,7 +93,11 @@ static struct nlm4_lock_how how(struct lock_op *op)
 		op->blocked = true;
 	op->by_hint = op->hinted;
 	op->hinted = false;
-	return (struct nlm4_lock_how){ .block = op->blocked, .reclaim = op->check == LOCK_CHECK_RECLAIM };
+	return (struct nlm4_lock_how){
+		.block = op->blocked,
+		.reclaim = op->check == LOCK_CHECK_RECLAIM,
+		.state = (int)nsm_state(op->locks->nsm),
+	};
 }
 
 static int encode(struct lock_op *op)

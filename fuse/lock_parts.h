@@ -13,6 +13,7 @@
 #include "lock.h"
 #include "lock_ranges.h"
 #include "nlm4.h"
+#include "nsm.h"
 #include "responder.h"
 
 enum lock_kind {
@@ -62,7 +63,7 @@ struct lock_op {
 	enum lock_check check;
 	struct nlm4_cookie *cookie; /* LOCK_ACCEPT */
 	int64_t try_at_ns, pause_ns;
-	TAILQ_ENTRY(lock_op) link; /* owner->queue or file->waiting */
+	TAILQ_ENTRY(lock_op) link; /* owner->queue, file->waiting or locks->unrecorded */
 };
 
 TAILQ_HEAD(lock_op_list, lock_op);
@@ -95,6 +96,8 @@ struct locks {
 	struct fs *fs;
 	struct pool *pool;        /* of the lock manager: one loop */
 	struct responder *responder;
+	struct nsm *nsm;
+	struct lock_op_list unrecorded; /* LOCK_SETs that wait for nsm's record */
 	bool grants_come;         /* the server does call us: who waits need not ask so often */
 	unsigned int n_denials;   /* answers to GRANTED_MSGs that nobody waits for, on their way */
 	struct loop *loop;
@@ -108,7 +111,7 @@ struct locks {
 	int idle_fd;              /* eventfd, when closing: nothing is held any more */
 	bool is_emptying;         /* all is to be given back */
 	struct loop_timer timer;
-	struct loop_task close_task, check_task, ask_task;
+	struct loop_task close_task, check_task, ask_task, record_task;
 	_Atomic(bool) check_posted, ask_posted;
 	LIST_HEAD(, lock_file) files;
 };

@@ -47,8 +47,10 @@ static void lock_file_check(struct lock_file *file)
 	if (!LIST_EMPTY(&file->owners) || file->n_pins)
 		return;
 	LIST_REMOVE(file, link);
-	if (LIST_EMPTY(&file->locks->files))
+	if (LIST_EMPTY(&file->locks->files)) {
 		responder_want(file->locks->responder, false);
+		nsm_unhold(file->locks->nsm);
+	}
 	lock_check_empty(file->locks);
 	inode_put(file->locks->fs->inodes, file->inode);
 	free(file);

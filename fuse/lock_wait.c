@@ -143,6 +143,10 @@ void lock_stop_waiting(struct locks *locks)
 	struct lock_file *file, *next;
 	struct lock_op *op;
 
+	while ((op = TAILQ_FIRST(&locks->unrecorded))) {
+		TAILQ_REMOVE(&locks->unrecorded, op, link);
+		lock_finish(op, -EINTR);
+	}
 	for (file = LIST_FIRST(&locks->files); file; file = next) {
 		next = LIST_NEXT(file, link);
 		file->n_pins++;

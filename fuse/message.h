@@ -117,6 +117,9 @@ enum severity { SEVERITY_ERROR, SEVERITY_WARNING, SEVERITY_NOTICE };
 	X(MSG_WRITE_LOST, "write-lost", EXIT_OK, SEVERITY_ERROR)                        \
 	X(MSG_NO_LOCKS, "locks-unavailable", EXIT_OK, SEVERITY_WARNING)                 \
 	X(MSG_LOCKS_LEFT, "locks-left", EXIT_OK, SEVERITY_WARNING)                      \
+	X(MSG_NSM_TOLD, "locks-freed", EXIT_OK, SEVERITY_NOTICE)                        \
+	X(MSG_NSM_KEPT, "locks-kept", EXIT_OK, SEVERITY_WARNING)                        \
+	X(MSG_NSM_NO_RECORD, "locks-unrecorded", EXIT_OK, SEVERITY_NOTICE)              \
 	X(MSG_LOCK_LOST, "lock-lost", EXIT_OK, SEVERITY_ERROR)                          \
 	X(MSG_VERF_CHANGED, "verf-changed", EXIT_OK, SEVERITY_NOTICE)                   \
 	X(MSG_VERF_DIFFERS, "verf-differs", EXIT_OK, SEVERITY_WARNING)                  \

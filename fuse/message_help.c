@@ -117,7 +117,15 @@ static const char *const texts[MSG_COUNT] = {
 	[MSG_WRITE_LOST] = "Written data could not be saved and was discarded: the server was away for deadtimeo=, refused\n"
 			   "it, or the mount ended. The line names the file. Its next write, fsync or close failed, too.",
 	[MSG_NO_LOCKS] = "The server's lock manager cannot be reached: lock calls fail with ENOLCK.",
-	[MSG_LOCKS_LEFT] = "Locks could not be given back when the mount ended; the server keeps them until it is restarted.",
+	[MSG_LOCKS_LEFT] = "Locks could not be given back when the mount ended. The server is told to free them when the next\n"
+			   "mount with locks begins, or by fusenfs sm-notify; or keeps them until it is restarted.",
+	[MSG_NSM_TOLD] = "A mount of this host was killed, or the host was, with locks on that server: it was told to free all\n"
+			 "locks of this host (NSM).",
+	[MSG_NSM_KEPT] = "A mount of this host was killed, or the host was, with locks on that server, which cannot be told to\n"
+			 "free them: it would free all locks of this host, and others have some; or it does not answer. It is\n"
+			 "tried again; fusenfs sm-notify does it at once.",
+	[MSG_NSM_NO_RECORD] = "It cannot be recorded in /var/lib/fusenfs that there are locks. They work; should fusenfs be killed, the\n"
+			      "server is not told to free them.",
 	[MSG_LOCK_LOST] = "After a restart the server did not give a lock back: somebody else may have it. Its owner's\n"
 			  "next calls on the file fail.",
 	[MSG_VERF_CHANGED] = "The server was restarted before it had stored all that it had taken: that is written again.",

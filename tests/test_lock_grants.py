@@ -164,7 +164,7 @@ def test_cancel_keeps_what_was_there(nlm, client, m):
     with Process(m.path / "f") as process:
         nlm.answers[LOCK] = [GRANTED]
         assert process.lock(10, 2, kind=fcntl.F_RDLCK) is None
-        wait_for(client.program_port, 5)
+        client.wait_ready()
         nlm.forget()
         nlm.answers[LOCK] = [lambda call: BLOCKED if call.exclusive else GRANTED]
         process.start("setlk", fcntl.F_WRLCK, 10, 5, fcntl.F_SETLKW)
@@ -211,6 +211,7 @@ def test_connection_lost(nlm, client, m, waiter, trusted):
         nlm.answers[LOCK] = [BLOCKED]
         waiter.start("setlk", fcntl.F_WRLCK, 100, 1, fcntl.F_SETLKW)
         blocking_lock(nlm)
+        time.sleep(0.2)  # it is answered, too
     nlm.forget()
     nlm.answers[LOCK] = [GRANTED]
     nlm.drop_connections()
@@ -221,7 +222,7 @@ def test_unanswered_lock_is_cancelled(nlm, client, m):
     m.expect_log(DOWN)
     with Process(m.path / "f") as process:
         assert process.lock(50, 1) is None
-        wait_for(client.program_port, 5)
+        client.wait_ready()
         nlm.answers[LOCK] = [None]
         nlm.forget()
         process.start("setlk", fcntl.F_WRLCK, 0, 1, fcntl.F_SETLKW)

@@ -13,11 +13,12 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 from . import rpc
 from .ganesha import PRIVATE_RUN, accepts, run, run_in_netns
-from .procs import wait_for
+from .procs import run_bounded, wait_for
 
 # `directory` stays shared with the namespace outside; what is put over /run and /var/lib must not be.
 ENTER = r"""
@@ -31,7 +32,7 @@ class ClientHost:
 
     def __init__(self, far, number, directory, rpcbind=True, statd=False):
         self.far, self.number, self.directory = far, number, Path(directory)
-        self.netns = f"fusenfs-{os.getpid()}-{far.number}-client{number}"
+        self.netns = f"{far.netns}-client{number}"
         net = f"10.78.{far.number}"
         self.address, self.server_host = f"{net}.{4 * number + 1}", f"{net}.{4 * number + 2}"
         self.wants_rpcbind, self.wants_statd = rpcbind, statd
@@ -67,6 +68,23 @@ class ClientHost:
 
     def mount(self, factory, **how):
         return factory(server=self.far, host=self.server_host, netns=self.netns, through=self.through, **how)
+
+    @property
+    def records(self):
+        """The texts of its records of locks (fuse/nsm_record.h)."""
+        return [path.read_text() for path in (self.state / "lib/fusenfs/nsm").glob("fusenfs-*")]
+
+    def run(self, *argv, check=False):
+        """A command there."""
+        return run_bounded(["nsenter", f"--net=/run/netns/{self.netns}", *self.through, *argv], check=check)
+
+    def wait_ready(self):
+        """Until the host's lock manager program is registered, and its daemons know."""
+        def ready():
+            pids = [path.read_bytes()[:4] for path in (self.state / "run/fusenfs").glob("nlm-[0-9]*[0-9]")]
+            return any(int.from_bytes(pid, "little", signed=True) > 0 for pid in pids)
+        wait_for(ready, 10)
+        time.sleep(0.05)
 
     def inside(self, func):
         return run_in_netns(self.netns, func)

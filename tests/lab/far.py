@@ -23,7 +23,7 @@ class FarServer(Ganesha):
     def __init__(self, exports, way, number, **how):
         self.way, self.number = way, number
         self.link = f"far{number}"
-        name = f"fusenfs-{os.getpid()}-{number}"
+        name = f"fusenfs-{os.urandom(3).hex()}-{number}"  # another run may be under way
         run("ip", "netns", "add", name)
         try:
             self._connect(name)

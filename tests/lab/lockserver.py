@@ -69,9 +69,8 @@ class LockServer:
 
     def drop_connections(self):
         for sock in list(self.sockets):
-            # A reset: no port stays in use.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            sock.close()
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)  # wakes who reads from it, and he closes it
 
     def grant(self, client, lock, proc=GRANTED_CALL, udp=False, cookie=None, host=None, **other):
         """Calls the client for this lock, with `other` values of it: what it answers. A GRANTED_MSG is answered
