@@ -113,12 +113,10 @@ def covered(start, length):
     return range(start, start + length if length else SPACE)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_ranges_are_as_on_a_local_disk(files, workdir, seed):
+def as_on_a_local_disk(files, local, seed, steps):
     """Random locks, unlocks and tests by four processes on two mounts: each answer is that of the same
     calls on a local file. NFS-Ganesha (4.3) does not notice that a part of a lock has become one of
     another type, though its file system does: such a part is unlocked first."""
-    local = workdir / f"locks-{seed}"
     local.write_bytes(b"")
     rng = random.Random(seed)
     kinds = [fcntl.F_RDLCK, fcntl.F_WRLCK, fcntl.F_UNLCK]
@@ -126,7 +124,7 @@ def test_ranges_are_as_on_a_local_disk(files, workdir, seed):
     held = {process: [fcntl.F_UNLCK] * SPACE for process in processes}
     denied = 0
     try:
-        for step in range(600):
+        for step in range(steps):
             process, kind = rng.choice(processes), rng.choice(kinds)
             start, length = rng.randrange(20), rng.choice([0, 1, 2, 5, 10])
             if rng.random() < 0.25 and kind != fcntl.F_UNLCK:
@@ -145,6 +143,11 @@ def test_ranges_are_as_on_a_local_disk(files, workdir, seed):
     finally:
         for process in processes:
             process.close()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_ranges_are_as_on_a_local_disk(files, workdir, seed):
+    as_on_a_local_disk(files, workdir / f"locks-{seed}", seed, 600)
 
 
 def test_getlk_tells_who(files):
@@ -357,9 +360,8 @@ def test_lock_shows_what_was_written_elsewhere(files):
             reader.unlock()
 
 
-def test_sqlite_on_two_hosts(hosts):
+def sqlite_on_two_hosts(path, transactions):
     """Transactions with a rollback journal from both mounts at once."""
-    path = [host.path / "base.sqlite" for host in hosts]
     base = sqlite3.connect(path[0])
     base.execute("PRAGMA journal_mode=DELETE")
     base.execute("CREATE TABLE t (host INTEGER, n INTEGER)")
@@ -367,7 +369,7 @@ def test_sqlite_on_two_hosts(hosts):
 
     def body(path, number, child):
         base = sqlite3.connect(path, timeout=60, isolation_level=None)
-        for n in range(25):
+        for n in range(transactions):
             base.execute("BEGIN IMMEDIATE")
             base.execute("INSERT INTO t VALUES (?, ?)", (number, n))
             base.execute("COMMIT")
@@ -379,8 +381,12 @@ def test_sqlite_on_two_hosts(hosts):
     base = sqlite3.connect(path[1])
     assert base.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     assert base.execute("SELECT host, count(*) FROM t GROUP BY host ORDER BY host").fetchall() == [
-        (0, 25), (1, 25)]
+        (0, transactions), (1, transactions)]
     base.close()
+
+
+def test_sqlite_on_two_hosts(hosts):
+    sqlite_on_two_hosts([host.path / "base.sqlite" for host in hosts], 25)
 
 
 def test_flock_command(files):
