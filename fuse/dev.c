@@ -298,6 +298,11 @@ static int clone_fd(int session_fd)
 	return fd;
 }
 
+int dev_clone(struct fuse_session *session)
+{
+	return has_hook ? clone_fd(fuse_session_fd(session)) : -ENOTSUP;
+}
+
 static int set_nonblocking(int fd)
 {
 	int flags = fcntl(fd, F_GETFL);

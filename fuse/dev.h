@@ -41,6 +41,9 @@ uint64_t dev_current_unique(void);
 /* dev_current_opcode - FUSE's number of the operation. */
 uint32_t dev_current_opcode(void);
 struct fs *dev_current_fs(void);
+/* dev_clone - a descriptor of its own for a thread that only notifies; negative where that is not possible. What other
+ * descriptors have read ends when these are closed, whatever becomes of this one. */
+int dev_clone(struct fuse_session *session);
 /* dev_reply_to - until the next call, replies of this thread leave on fd. */
 void dev_reply_to(int fd);
 

@@ -273,6 +273,7 @@ static int stage_fuse(struct mount *mount)
 		return fail_system(mount, "the kernel did not accept the FUSE session", error);
 	if (mount->point.fuse_fd < 0)
 		fusectl_open(&mount->fusectl, mount->point.path);
+	pages_guard(mount->fs.pages, mount->fusectl.abort_fd);
 	set_readahead(mount);
 	return 0;
 }

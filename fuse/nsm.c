@@ -175,8 +175,8 @@ static void tell_servers(struct nsm *nsm, int64_t now_ns)
 	if (!nsm->tell_at_ns || now_ns < nsm->tell_at_ns)
 		return;
 	left = nsm_notify_all(nsm->stop_fd, tell, nsm);
-	nsm->tell_pause_ns = min_i64(3 * nsm->tell_pause_ns, TELL_AGAIN_MAX_NS);
 	nsm->tell_at_ns = left ? now_ns + nsm->tell_pause_ns : 0;
+	nsm->tell_pause_ns = min_i64(3 * nsm->tell_pause_ns, TELL_AGAIN_MAX_NS);
 }
 
 /* ---- the thread -------------------------------------------------------------------------- */

@@ -13,6 +13,7 @@
 
 #include "../conn/mutex.h"
 #include "dev.h"
+#include "guard.h"
 
 enum { END_S = 1 };
 
@@ -23,11 +24,13 @@ struct pages {
 	STAILQ_HEAD(, pages_drop) queue;
 	bool running, ending;
 	pthread_t thread;
+	int abort_fd;
+	struct guard guard;            /* the thread's, then pages_free()'s */
 };
 
 static void keep_only(int fd)
 {
-	if (unshare(CLONE_FILES))
+	if (unshare(CLONE_FILES)) /* a seccomp filter, maybe: then all end together */
 		return;
 	if (fd > STDERR_FILENO + 1)
 		close_range(STDERR_FILENO + 1, (unsigned int)fd - 1, 0);
@@ -50,15 +53,18 @@ static struct pages_drop *take(struct pages *pages)
 static void *run(void *arg)
 {
 	struct pages *pages = arg;
-	int fd = fuse_session_fd(*pages->session);
+	int clone = dev_clone(*pages->session), fd = clone >= 0 ? clone : fuse_session_fd(*pages->session);
 	struct pages_drop *drop;
 
+	guard_start(&pages->guard, pages->abort_fd);
 	keep_only(fd);
 	while ((drop = take(pages))) {
 		dev_reply_to(fd);
 		fuse_lowlevel_notify_inval_inode(*pages->session, drop->nodeid, 0, 0);
 		drop->done(drop);
 	}
+	if (clone >= 0)
+		close(clone);
 	return NULL;
 }
 
@@ -69,6 +75,7 @@ struct pages *pages_new(struct fuse_session **session)
 	if (!pages)
 		return NULL;
 	pages->session = session;
+	pages->abort_fd = -1;
 	mutex_init(&pages->lock);
 	pthread_cond_init(&pages->changed, NULL);
 	STAILQ_INIT(&pages->queue);
@@ -91,10 +98,16 @@ bool pages_free(struct pages *pages)
 	until.tv_sec += END_S;
 	if (running && pthread_timedjoin_np(pages->thread, NULL, &until))
 		return false;
+	guard_end(&pages->guard);
 	pthread_cond_destroy(&pages->changed);
 	mutex_deinit(&pages->lock);
 	free(pages);
 	return true;
+}
+
+void pages_guard(struct pages *pages, int abort_fd)
+{
+	pages->abort_fd = abort_fd;
 }
 
 int pages_drop(struct pages *pages, struct pages_drop *drop)

@@ -19,6 +19,7 @@ from lab.command import fusenfs
 from lab.far import WAYS, FarServer
 from lab.ganesha import Export
 from lab.procs import wait_for
+from lab.proxy import Hold, Proxy
 
 FLOCK = "hhqqi4x"
 F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW = 36, 37, 38
@@ -383,6 +384,28 @@ def sqlite_on_two_hosts(path, transactions):
     assert base.execute("SELECT host, count(*) FROM t GROUP BY host ORDER BY host").fetchall() == [
         (0, transactions), (1, transactions)]
     base.close()
+
+
+def test_daemon_is_killed_while_pages_are_dropped(mount, server):
+    """A lock shows that the file has changed, and the kernel is to drop its pages, one of which is being read:
+    that waits for the READ. kill -9 of the daemon ends both."""
+    with Proxy(server) as proxy:
+        m = mount(server=proxy, nconnect=1, options=f"{LOCK},readahead=0")
+        m.expect_log(DOWN)
+        (m.path / "f").write_bytes(bytes(4 << 20))
+        with Process(m.path / "f") as reader, Process(m.path / "f") as locker:
+            assert len(locker.do("read", 4096, 0)) == 4096
+            held = proxy.on("READ", Hold())
+            reader.start("read", 4096, 2 << 20)
+            held.wait()
+            os.utime(m.server_path / "f", (1, 1))
+            locker.start("setlk", fcntl.F_WRLCK, 0, 0, fcntl.F_SETLK)
+            time.sleep(1)
+            began = time.monotonic()
+            m.kill()
+            for process in (reader, locker):
+                assert process.hear(5) not in (None, b"")
+            assert time.monotonic() - began < 5
 
 
 def test_sqlite_on_two_hosts(hosts):
