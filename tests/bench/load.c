@@ -13,6 +13,8 @@
  *                are part of the time
  *     create     create (O_EXCL), write --size bytes if any, close and unlink in directory PATH;
  *                the three together are one operation
+ *     lock       a byte of its own is locked and unlocked again, by an open file of each thread's (F_OFD_SETLKW): the
+ *                pair is one operation
  *
  * Threads share nothing but the window; latencies are of the system call(s) alone. */
 #include <err.h>
@@ -232,6 +234,29 @@ static bool create_step(struct worker *worker, uint64_t *ret_bytes)
 	return true;
 }
 
+/* ---- locks ------------------------------------------------------------------------------- */
+
+static void lock_prepare(struct worker *worker)
+{
+	worker->fd = open_path(worker, O_RDWR | O_CREAT);
+}
+
+static void set_lock(const struct worker *worker, short type)
+{
+	struct flock lock = { .l_type = type, .l_whence = SEEK_SET, .l_start = worker->index, .l_len = 1 };
+
+	if (fcntl(worker->fd, F_OFD_SETLKW, &lock))
+		err(1, "lock %s", worker->settings->path);
+}
+
+static bool lock_step(struct worker *worker, uint64_t *ret_bytes)
+{
+	set_lock(worker, F_WRLCK);
+	set_lock(worker, F_UNLCK);
+	*ret_bytes = 0;
+	return true;
+}
+
 static const struct op ops[] = {
 	{ .name = "getattr", .prepare = getattr_prepare, .step = getattr_step },
 	{ .name = "randread", .default_size = 4096,
@@ -241,6 +266,7 @@ static const struct op ops[] = {
 	{ .name = "seqwrite", .default_size = 1 << 20, .one_pass = true,
 	  .prepare = seqwrite_prepare, .step = seqwrite_step, .finish = seqwrite_finish },
 	{ .name = "create", .prepare = create_prepare, .step = create_step },
+	{ .name = "lock", .prepare = lock_prepare, .step = lock_step },
 };
 
 /* ---- threads ----------------------------------------------------------------------------- */
