@@ -52,6 +52,8 @@ def test_service(installed, tmp_path):
     assert "/bin/fusenfs " in text and "@bindir@" not in text
     (tmp_path / "fusenfs@nas.service").write_text(text)
     assert verify(tmp_path, "fusenfs@nas.service") == []
+    (tmp_path / "fusenfs-notify.service").write_text(one(installed, "fusenfs-notify.service").read_text())
+    assert verify(tmp_path, "fusenfs-notify.service") == []
     (tmp_path / "fusenfs@bad.service").write_text(text.replace("Restart=on-failure", "Restart=now and then"))
     assert "now and then" in verify(tmp_path, "fusenfs@bad.service")[0]
 
