@@ -78,7 +78,6 @@ enum severity { SEVERITY_ERROR, SEVERITY_WARNING, SEVERITY_NOTICE };
 	X(MSG_NOT_NFS, "not-nfs", EXIT_MOUNT_FAILED, SEVERITY_ERROR)                    \
 	X(MSG_EXPORT_NOT_FOUND, "export-not-found", EXIT_MOUNT_FAILED, SEVERITY_ERROR)  \
 	X(MSG_EXPORT_NOT_DIR, "export-not-dir", EXIT_MOUNT_FAILED, SEVERITY_ERROR)      \
-	X(MSG_EXPORT_SUBDIR, "export-subdir", EXIT_OK, SEVERITY_NOTICE)                 \
 	X(MSG_ACCESS_DENIED_CLIENT, "access-denied-client", EXIT_MOUNT_FAILED, SEVERITY_ERROR) \
 	X(MSG_ACCESS_DENIED_PORT, "access-denied-port", EXIT_MOUNT_FAILED, SEVERITY_ERROR) \
 	X(MSG_ACCESS_DENIED_ROOT, "access-denied-root", EXIT_MOUNT_FAILED, SEVERITY_ERROR) \
@@ -88,7 +87,6 @@ enum severity { SEVERITY_ERROR, SEVERITY_WARNING, SEVERITY_NOTICE };
 	X(MSG_TOO_FEW_CONNS, "too-few-conns", EXIT_MOUNT_FAILED, SEVERITY_ERROR)        \
 	X(MSG_UDP_FRAGMENTS, "udp-fragments", EXIT_MOUNT_FAILED, SEVERITY_ERROR)        \
 	X(MSG_ADDR_MISMATCH, "addr-mismatch", EXIT_OK, SEVERITY_WARNING)                \
-	X(MSG_TOO_MANY_CONNS, "too-many-conns", EXIT_OK, SEVERITY_WARNING)              \
 	X(MSG_NO_RESVPORT, "no-resvport", EXIT_OK, SEVERITY_WARNING)                    \
 	X(MSG_NO_LOCAL, "no-local", EXIT_OK, SEVERITY_WARNING)                          \
 	X(MSG_NO_SRCPORT, "no-srcport", EXIT_OK, SEVERITY_WARNING)                      \
@@ -111,8 +109,7 @@ enum severity { SEVERITY_ERROR, SEVERITY_WARNING, SEVERITY_NOTICE };
 	X(MSG_CONN_DOWN, "conn-down", EXIT_OK, SEVERITY_NOTICE)                         \
 	X(MSG_CONN_UP, "conn-up", EXIT_OK, SEVERITY_NOTICE)                             \
 	X(MSG_PATH_MTU, "path-mtu", EXIT_OK, SEVERITY_NOTICE)                           \
-	X(MSG_CONN_SLOW, "conn-slow", EXIT_OK, SEVERITY_WARNING)                        \
-	X(MSG_SOFT_TIMEOUT, "soft-timeout", EXIT_OK, SEVERITY_WARNING)                  \
+	X(MSG_SOFT_TIMEOUT, "soft-timeout", EXIT_OK, SEVERITY_NOTICE)                   \
 	X(MSG_OUTCOME_UNKNOWN, "outcome-unknown", EXIT_OK, SEVERITY_WARNING)            \
 	X(MSG_WRITE_LOST, "write-lost", EXIT_OK, SEVERITY_ERROR)                        \
 	X(MSG_NO_LOCKS, "locks-unavailable", EXIT_OK, SEVERITY_WARNING)                 \

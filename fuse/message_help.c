@@ -62,7 +62,6 @@ static const char *const texts[MSG_COUNT] = {
 	[MSG_EXPORT_NOT_FOUND] = "The server does not export that path. The message lists what it does export;\n"
 				 "showmount -e SERVER shows the same.",
 	[MSG_EXPORT_NOT_DIR] = "The path exists on the server, but is no directory.",
-	[MSG_EXPORT_SUBDIR] = "The path is a directory inside an export; the mount shows that part of it.",
 	[MSG_ACCESS_DENIED_CLIENT] = "The server exports the path, but not to this host. On the server: /etc/exports and\n"
 				     "exportfs -ra, or its own administration.",
 	[MSG_ACCESS_DENIED_PORT] = "The server wants requests from ports below 1024, which only root has:\n"
@@ -79,7 +78,6 @@ static const char *const texts[MSG_COUNT] = {
 			      "(RFC 4963). Leave rsize= and wsize= out, use TCP, or say udpfrag where that risk is known.",
 	[MSG_ADDR_MISMATCH] = "An address of addrs= or of the server's name gave another root handle than the first, or does not\n"
 			      "have our root: it is not the same server, or not the same export. It is not used.",
-	[MSG_TOO_MANY_CONNS] = "The server accepts no more connections of this client. The mount works with those it has.",
 	[MSG_NO_RESVPORT] = "No port below 1024 is free, or they are not permitted. Other ports are used; some servers\n"
 			    "refuse those. noresvport makes that the rule, without this message.",
 	[MSG_NO_LOCAL] = "An address or interface of localaddrs= cannot be used now. Its connections are made from the\n"
@@ -110,7 +108,6 @@ static const char *const texts[MSG_COUNT] = {
 	[MSG_CONN_UP] = "A connection is back.",
 	[MSG_PATH_MTU] = "NFS over UDP: the path takes smaller packets than before, so READs, WRITEs and listings are smaller\n"
 			 "from now on. Nothing is lost; it is slower.",
-	[MSG_CONN_SLOW] = "A connection carries much less than the others: its path is crowded, or loses packets.",
 	[MSG_SOFT_TIMEOUT] = "A call was given up at its deadline (optimeo=): the program saw an error.",
 	[MSG_OUTCOME_UNKNOWN] = "A call that changes names was sent, and neither an answer nor a look at the result told whether\n"
 				"it happened. The program saw ETIMEDOUT; look whether the change is there before it is repeated.",

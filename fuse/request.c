@@ -270,8 +270,23 @@ static bool begin_reply(struct request *request, int error, size_t bytes)
 	return mine;
 }
 
+/* What a program was told because there was no answer in time; the log names who. */
+static void note_deadline(const struct request *request, int error)
+{
+	const struct options *options = request->fs->options;
+	int64_t took_ns = fs_now_ns() - request->start_ns;
+	const char *name = stats_op_name(request->opcode);
+
+	if ((error != -ETIMEDOUT && error != -EIO) || !request->registered || options->down == DOWN_HARD ||
+	    took_ns < options->soft_deadline_ns)
+		return;
+	log_info(MSG_SOFT_TIMEOUT, "%s of process %d (user %u) gave up after %.1f s: %s", name ? name : "a call",
+		 (int)request->tid, (unsigned int)request->uid, (double)took_ns / 1e9, strerrordesc_np(-error));
+}
+
 void request_reply_err(struct request *request, int error)
 {
+	note_deadline(request, error);
 	if (begin_reply(request, error, 0))
 		fuse_reply_err(request->req, -error);
 	request_free(request);

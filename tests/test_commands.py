@@ -202,7 +202,7 @@ def test_umount_dirty(mount, server):
         start = time.monotonic()
         result = fusenfs("umount", m.path)
         assert 2 <= time.monotonic() - start < 6
-        assert result.status == 32 and "300 kB not yet written to 127.0.0.1, waiting ..." in result.output
+        assert result.status == 32 and "300 kB not yet written to 127.0.0.1, waiting ... [umount-dirty]" in result.output
         assert re.search(r"cannot unmount .*: 300 kB not yet written, and server 127.0.0.1 is (down|silent) \[unsaved\]",
                          result.output)
         assert m.mounted

@@ -138,9 +138,18 @@ def is_not_too_long(top):
             yield f"{name}: {text.count(chr(10))} lines"
 
 
+def every_message_is_said(top):
+    """An id of the catalogue that nothing ever says is a promise broken."""
+    said = "".join(code(text) for name, text in sources(top, "fuse")
+                   if name not in ("fuse/message.h", "fuse/message_help.c"))
+    for enumerator in re.findall(r"\bX\((MSG_\w+),", (top / "fuse/message.h").read_text()):
+        if not re.search(rf"\b{enumerator}\b", said):
+            yield f"message.h: {enumerator}"
+
+
 RULES = [fuse_uses_public_headers, conn_uses_only_itself, conn_knows_no_fuse, conn_never_logs,
          codecs_in_their_place, nfs3_types_in_their_place, no_header_named_fuse, policy_is_pure,
-         has_licence, is_not_too_long]
+         has_licence, is_not_too_long, every_message_is_said]
 
 
 @pytest.fixture
@@ -178,6 +187,7 @@ BROKEN = [
     (policy_is_pure, "conn/policy.c", "int64_t g(void) { return clock_ns(); }"),
     (has_licence, "fuse/new.c", "int x;"),
     (is_not_too_long, "fuse/new.c", "\n" * 1001),
+    (every_message_is_said, "fuse/message.h", 'X(MSG_NOBODY, "nobody", EXIT_OK, SEVERITY_NOTICE)'),
 ]
 
 

@@ -44,8 +44,8 @@ static void say_unsaved(const struct job *job, const json_t *answer, double byte
 
 	if (job->line->quiet)
 		return;
-	text_print(stderr, "fusenfs: %s not yet written to %s, waiting ...", text_bytes(bytes, text),
-		   client_text(answer, "server.host"));
+	text_print(stderr, "fusenfs: %s not yet written to %s, waiting ... [%s]", text_bytes(bytes, text),
+		   client_text(answer, "server.host"), message_id_name(MSG_UMOUNT_DIRTY));
 }
 
 static int give_up(struct job *job, const json_t *answer, double bytes)

@@ -551,7 +551,7 @@ static void test_log_limit(void)
 		assert(log_allow(MSG_BAD_REPLY, now, &suppressed) && suppressed == 0);
 	for (int i = 0; i < 7; i++)
 		assert(!log_allow(MSG_BAD_REPLY, now + i * NS_PER_S, &suppressed));
-	assert(log_allow(MSG_CONN_SLOW, now, &suppressed)); /* each id by itself */
+	assert(log_allow(MSG_CONN_DOWN, now, &suppressed)); /* each id by itself */
 	assert(!log_allow(MSG_BAD_REPLY, now + 60 * NS_PER_S - 1, &suppressed));
 	assert(log_allow(MSG_BAD_REPLY, now + 60 * NS_PER_S, &suppressed) && suppressed == 8);
 	assert(log_allow(MSG_BAD_REPLY, now + 60 * NS_PER_S, &suppressed) && suppressed == 0);
