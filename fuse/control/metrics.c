@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "../../conn/util.h"
 
@@ -75,23 +76,49 @@ static void discard(void *userdata UNUSED, const char *format UNUSED, va_list ar
 {
 }
 
+/* Ours, not the library's, which does not always say what was wrong. A descriptor or -errno. */
+static int listen_at(const struct sockaddr_storage *sa)
+{
+	cleanup(closep) int fd = socket(sa->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	socklen_t len = sa->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+	int yes = 1;
+
+	if (fd < 0)
+		return -errno;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+	if (sa->ss_family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &yes, sizeof(yes));
+	if (bind(fd, (const struct sockaddr *)sa, len) || listen(fd, METRICS_CLIENTS))
+		return -errno;
+	return steal_fd(&fd);
+}
+
+/* The daemon closes listen_fd. */
+static struct MHD_Daemon *start(struct metrics *metrics, int listen_fd, bool ipv6)
+{
+	unsigned int flags = MHD_USE_EPOLL | MHD_USE_ERROR_LOG | (ipv6 ? MHD_USE_IPv6 : 0);
+
+	return MHD_start_daemon(flags, 0, NULL, NULL, answer, metrics, MHD_OPTION_EXTERNAL_LOGGER, discard, NULL,
+				MHD_OPTION_LISTEN_SOCKET, listen_fd,
+				MHD_OPTION_CONNECTION_LIMIT, (unsigned int)METRICS_CLIENTS,
+				MHD_OPTION_CONNECTION_TIMEOUT, (unsigned int)METRICS_PATIENCE_S, MHD_OPTION_END);
+}
+
 int metrics_open(struct report *report, const struct sockaddr_storage *sa, struct metrics **ret_metrics)
 {
 	cleanup(freep) struct metrics *metrics = calloc(1, sizeof(*metrics));
-	unsigned int flags = MHD_USE_EPOLL | MHD_USE_ERROR_LOG | (sa->ss_family == AF_INET6 ? MHD_USE_IPv6 : 0);
 	const union MHD_DaemonInfo *info;
+	int fd;
 
 	if (!metrics)
 		return -ENOMEM;
 	metrics->report = report;
-	errno = 0;
-	metrics->daemon = MHD_start_daemon(flags, 0, NULL, NULL, answer, metrics, MHD_OPTION_EXTERNAL_LOGGER, discard,
-					   NULL, MHD_OPTION_SOCK_ADDR, (const struct sockaddr *)sa,
-					   MHD_OPTION_CONNECTION_LIMIT, (unsigned int)METRICS_CLIENTS,
-					   MHD_OPTION_CONNECTION_TIMEOUT, (unsigned int)METRICS_PATIENCE_S,
-					   MHD_OPTION_END);
+	fd = listen_at(sa);
+	if (fd < 0)
+		return fd;
+	metrics->daemon = start(metrics, fd, sa->ss_family == AF_INET6);
 	if (!metrics->daemon)
-		return errno ? -errno : -EIO;
+		return -EIO;
 	info = MHD_get_daemon_info(metrics->daemon, MHD_DAEMON_INFO_EPOLL_FD);
 	if (!info) {
 		MHD_stop_daemon(metrics->daemon);
