@@ -4,6 +4,7 @@ that is down."""
 
 import contextlib
 import errno
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ import time
 import pytest
 
 from lab import rpc
+from lab.command import program
 from lab.far import WAYS, FarServer
 from lab.ganesha import EVERYWHERE, Export, Ganesha, run, udp_works
 from lab.mount import MountFailed
@@ -31,7 +33,7 @@ QUIET = "not responding|lost: | OK |up \\(|timed out|outcome-unknown|write-lost"
 @pytest.fixture(scope="module")
 def directory(workdir):
     path = workdir / "exports/udp"
-    path.mkdir()
+    path.mkdir(parents=True)
     return path
 
 
@@ -293,3 +295,28 @@ def test_mounting_where_nobody_is(mount, server):
     with pytest.raises(MountFailed, match="conn-refused") as failed:
         mount(options="proto=udp,port=1")
     assert re.search("no NFS server listens on that port of UDP", failed.value.log)
+
+
+def command(net, far, directory, *words):
+    """`fusenfs COMMAND` on the client's host, for this server."""
+    name, what, *rest = words
+    ports = f"proto=udp,port={far.nfs_port},mountport={far.mnt_port},nconnect=2"
+    return run_bounded([*net.enter(net.client), program(), name, f"{net.address(0)}:{directory}{what}", "-o", ports,
+                        "--json", *rest], 60, check=False)
+
+
+def test_bench(net, far, directory):
+    """`fusenfs bench` by UDP: READs that fit a packet."""
+    (directory / "big").write_bytes(pattern(MIB))
+    with Trace(net.links[0], netns=net.client) as trace:
+        done = command(net, far, directory, "bench", "/big", "--seconds=1")
+    report = json.loads(done.stdout)
+    assert done.returncode == 0 and all(step["bytes_per_second"] > 0 for step in report["steps"])
+    assert not trace.fragments
+
+
+def test_doctor(net, far, directory):
+    """`fusenfs doctor` by UDP finds nothing wrong."""
+    done = command(net, far, directory, "doctor", "")
+    checks = {check["check"]: check for check in json.loads(done.stdout)["checks"]}
+    assert checks["export"]["result"] == "ok", checks["export"]

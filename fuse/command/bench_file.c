@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "../../conn/util.h"
+#include "../udp.h"
 #include "bench.h"
 
 #define QUERY_NS (10 * NS_PER_S)
@@ -108,7 +109,7 @@ static int failed(struct message *error, int number, const char *what)
 
 static int learn_transfer(struct bench_file *file, struct session *session)
 {
-	uint32_t asked = file->write ? file->options->wsize : file->options->rsize, most;
+	uint32_t asked = file->write ? file->options->wsize : file->options->rsize, most, datagram;
 	struct nfs3_fsinfo info;
 	int error = session_run(session, nfs3_fsinfo_encode(session_call(session), &session->cred, &session->root));
 
@@ -118,7 +119,10 @@ static int learn_transfer(struct bench_file *file, struct session *session)
 		return error;
 	most = file->write ? info.wtmax : info.rtmax;
 	file->transfer = (uint32_t)min_size(min_size(most ? most : TRANSFER_DEFAULT, TRANSFER_MAX), asked ? asked : TRANSFER_MAX);
-	return 0;
+	datagram = pool_datagram_max(session->pool);
+	if (datagram)
+		file->transfer = (uint32_t)min_size(file->transfer, udp_fits(datagram));
+	return file->transfer ? 0 : -EMSGSIZE;
 }
 
 static int create(struct bench_file *file, struct session *session)
