@@ -390,7 +390,7 @@ class Terminal:
 
     def is_restored(self):
         """The first screen, a cursor, echo, whole lines."""
-        text = self.shows("ended ")
+        text = self.shows(r"ended \d+(.|\n)*icanon(.|\n)* -?echo ")  # stty has said all that is looked at
         flags = self.tmux("display-message", "-p", "#{alternate_on} #{cursor_flag}")
         return flags == "0 1\n" and " icanon" in text and " echo " in text
 
