@@ -9,9 +9,9 @@
 
 #include "../conn/mount.h"
 #include "../conn/util.h"
+#include "exports.h"
 #include "message.h"
 #include "options.h"
-#include "words.h"
 
 enum { WHO_MAX = 400, ADDR_MAX = 64, WORD_MAX = 1100 };
 
@@ -329,48 +329,6 @@ static const char *mountstat_name(uint32_t status)
 	}
 }
 
-/* path is root, or below it. */
-static bool path_within(const char *path, const char *root)
-{
-	size_t n = strlen(root);
-
-	if (n && root[n - 1] == '/')
-		n--;
-	return strncmp(path, root, n) == 0 && (path[n] == '/' || path[n] == '\0');
-}
-
-/* The export that holds the path asked for, the innermost one. */
-static const struct mount_export *export_find(const struct failure_view *view)
-{
-	const struct mount_export *found = NULL;
-
-	for (unsigned int i = 0; i < view->result->n_exports; i++) {
-		const struct mount_export *export = &view->result->exports[i];
-
-		if (path_within(view->query->path, export->path) &&
-		    (!found || strlen(export->path) > strlen(found->path)))
-			found = export;
-	}
-	return found;
-}
-
-static const struct mount_export *export_nearest(const struct failure_view *view)
-{
-	const struct mount_export *nearest = NULL;
-	unsigned int best = WORDS_FAR;
-
-	for (unsigned int i = 0; i < view->result->n_exports; i++) {
-		const struct mount_export *export = &view->result->exports[i];
-		unsigned int distance = words_distance(view->query->path, export->path);
-
-		if (distance < best && words_near(view->query->path, distance)) {
-			best = distance;
-			nearest = export;
-		}
-	}
-	return nearest;
-}
-
 static void list_exports(const struct failure_view *view)
 {
 	const struct mount_result *result = view->result;
@@ -410,7 +368,7 @@ static void try_other_path(const struct failure_view *view, const char *path)
 
 static void export_not_found(const struct failure_view *view)
 {
-	const struct mount_export *nearest = export_nearest(view);
+	const struct mount_export *nearest = exports_nearest(view->result, view->query->path);
 
 	message_set(view->message, MSG_EXPORT_NOT_FOUND, "%s does not export '%.200s'", view->mountd,
 		    view->query->path);
@@ -426,7 +384,7 @@ static void export_not_found(const struct failure_view *view)
 
 static void explain_refusal(const struct failure_view *view)
 {
-	const struct mount_export *export = export_find(view);
+	const struct mount_export *export = exports_find(view->result, view->query->path);
 
 	if (view->result->mountstat)
 		message_why(view->message, "mountd answered %s.",

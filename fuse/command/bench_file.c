@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "../../conn/util.h"
+#include "../exports.h"
 #include "../udp.h"
 #include "bench.h"
 
@@ -23,30 +24,19 @@ static int no_memory(struct message *error)
 
 /* ---- the export -------------------------------------------------------------------------- */
 
-static bool path_within(const char *path, const char *root)
-{
-	size_t n = strlen(root);
-
-	if (n && root[n - 1] == '/')
-		n--;
-	return strncmp(path, root, n) == 0 && (path[n] == '/' || path[n] == '\0');
-}
-
 /* The innermost of the list that has the path; without one, the directory. */
 static int choose_export(struct bench_file *file)
 {
 	const char *path = file->options->source.path;
 	struct mount_query query = file->query;
 	struct mount_result list = { 0 };
-	const char *found = NULL;
+	const struct mount_export *found;
 
 	query.deadline_ns = clock_ns() + QUERY_NS;
 	mount_exports(&query, &list);
-	for (unsigned int i = 0; i < list.n_exports; i++)
-		if (path_within(path, list.exports[i].path) && (!found || strlen(list.exports[i].path) > strlen(found)))
-			found = list.exports[i].path;
+	found = exports_find(&list, path);
 	if (found)
-		file->export_path = strdup(found);
+		file->export_path = strdup(found->path);
 	else if (file->write || !strrchr(path, '/') || strrchr(path, '/') == path)
 		file->export_path = strdup(file->write ? path : "/");
 	else

@@ -3,46 +3,15 @@
 #include <string.h>
 
 #include "../../conn/util.h"
-#include "../words.h"
+#include "../exports.h"
 #include "doctor.h"
 
 enum { LIST_MAX = 900, GROUPS_SHOWN = 120 };
 
-static bool path_within(const char *path, const char *root)
+/* If there is one only, it is that. */
+static const struct mount_export *near_of(const struct mount_result *list, const char *path)
 {
-	size_t n = strlen(root);
-
-	if (n && root[n - 1] == '/')
-		n--;
-	return strncmp(path, root, n) == 0 && (path[n] == '/' || path[n] == '\0');
-}
-
-/* The innermost that holds the path. */
-static const struct mount_export *find(const struct mount_result *list, const char *path)
-{
-	const struct mount_export *found = NULL;
-
-	for (unsigned int i = 0; i < list->n_exports; i++)
-		if (path_within(path, list->exports[i].path) &&
-		    (!found || strlen(list->exports[i].path) > strlen(found->path)))
-			found = &list->exports[i];
-	return found;
-}
-
-static const struct mount_export *find_near(const struct mount_result *list, const char *path)
-{
-	const struct mount_export *near = list->n_exports == 1 ? &list->exports[0] : NULL;
-	unsigned int best = WORDS_FAR;
-
-	for (unsigned int i = 0; i < list->n_exports; i++) {
-		unsigned int distance = words_distance(path, list->exports[i].path);
-
-		if (distance < best && words_near(path, distance)) {
-			best = distance;
-			near = &list->exports[i];
-		}
-	}
-	return near;
+	return exports_nearest(list, path) ?: (list->n_exports == 1 ? &list->exports[0] : NULL);
 }
 
 static const char *groups_of(const struct mount_export *export)
@@ -67,7 +36,7 @@ static const char *list_text(const struct mount_result *list, char text[LIST_MAX
 
 static void not_exported(struct doctor *doctor, const struct mount_result *list)
 {
-	const struct mount_export *near = find_near(list, doctor->query.path);
+	const struct mount_export *near = near_of(list, doctor->query.path);
 	char text[LIST_MAX], word[MESSAGE_TEXT_MAX], quoted[MESSAGE_TEXT_MAX], remedy[MESSAGE_TEXT_MAX + 64];
 	bool literal = strchr(doctor->query.host, ':') != NULL;
 
@@ -104,7 +73,7 @@ bool doctor_exports(struct doctor *doctor)
 
 	query.deadline_ns = min_i64(clock_ns() + DOCTOR_QUERY_NS, doctor->deadline_ns);
 	error = mount_exports(&query, &list);
-	export = error ? NULL : find(&list, query.path);
+	export = error ? NULL : exports_find(&list, query.path);
 	if (export) {
 		exported(doctor, export);
 	} else if (!error && refused) {
