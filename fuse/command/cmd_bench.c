@@ -64,15 +64,10 @@ static unsigned int best_of(const struct bench *bench)
 
 static void print_table(const struct bench *bench)
 {
+	static const char *const heads[] = { "nconnect", "MB/s", "gain", "p99 ms", "client CPU" };
 	struct table table;
 
-	table_init(&table, 5, 0x1f);
-	table_row(&table);
-	table_set(&table, 0, "nconnect");
-	table_set(&table, 1, "MB/s");
-	table_set(&table, 2, "gain");
-	table_set(&table, 3, "p99 ms");
-	table_set(&table, 4, "client CPU");
+	table_init(&table, heads, ARRAY_SIZE(heads), 0x1f);
 	for (unsigned int i = 0; i < bench->n_steps; i++) {
 		const struct bench_step *step = &bench->steps[i];
 

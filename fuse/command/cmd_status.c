@@ -144,10 +144,7 @@ static void print_mounts(struct view *views, unsigned int n)
 	static const char *const heads[] = { "MOUNT", "SOURCE", "STATE", "CONNS", "READ", "WRITE", "OPS/s", "p99", "UP" };
 	struct table table;
 
-	table_init(&table, ARRAY_SIZE(heads), 0x1f0);
-	table_row(&table);
-	for (unsigned int i = 0; i < ARRAY_SIZE(heads); i++)
-		table_set(&table, i, "%s", heads[i]);
+	table_init(&table, heads, ARRAY_SIZE(heads), 0x1f0);
 	for (unsigned int i = 0; i < n; i++)
 		row_of(&table, &views[i]);
 	table_print(&table, stdout);
@@ -188,10 +185,7 @@ static void print_connections(const struct view *view)
 	struct table table;
 	size_t i;
 
-	table_init(&table, ARRAY_SIZE(heads), 0x7f0);
-	table_row(&table);
-	for (unsigned int j = 0; j < ARRAY_SIZE(heads); j++)
-		table_set(&table, j, "%s", heads[j]);
+	table_init(&table, heads, ARRAY_SIZE(heads), 0x7f0);
 	json_array_foreach(conns, i, conn)
 		connection_row(&table, view->earlier, conn, seconds > 0 ? seconds : 1);
 	table_print(&table, stdout);
@@ -200,6 +194,7 @@ static void print_connections(const struct view *view)
 
 static void print_latencies(const struct view *view, const char *key, const char *head)
 {
+	const char *const heads[] = { head, "COUNT", !strcmp(key, "operations") ? "ERRORS" : "", "p50", "p99", "MAX" };
 	json_t *all = json_object_get(view->later, key), *one;
 	struct table table;
 	char text[TEXT_SIZE];
@@ -207,14 +202,7 @@ static void print_latencies(const struct view *view, const char *key, const char
 
 	if (!json_object_size(all))
 		return;
-	table_init(&table, 6, 0x3e);
-	table_row(&table);
-	table_set(&table, 0, "%s", head);
-	table_set(&table, 1, "COUNT");
-	table_set(&table, 2, "%s", !strcmp(key, "operations") ? "ERRORS" : "");
-	table_set(&table, 3, "p50");
-	table_set(&table, 4, "p99");
-	table_set(&table, 5, "MAX");
+	table_init(&table, heads, ARRAY_SIZE(heads), 0x3e);
 	json_object_foreach(all, name, one) {
 		table_row(&table);
 		table_set(&table, 0, "%s", name);

@@ -181,10 +181,7 @@ static void draw_mounts(const struct top *top, FILE *stream)
 	struct table table;
 	char text[TEXT_SIZE], name[TABLE_CELL];
 
-	table_init(&table, ARRAY_SIZE(heads), 0x1ff0);
-	table_row(&table);
-	for (unsigned int i = 0; i < ARRAY_SIZE(heads); i++)
-		table_set(&table, i, "%s", heads[i]);
+	table_init(&table, heads, ARRAY_SIZE(heads), 0x1ff0);
 	for (unsigned int i = 0; i < top->n_mounts; i++) {
 		const struct mount_view *view = top->mounts[i];
 		struct sample now;
@@ -262,10 +259,7 @@ static void draw_connections(const struct mount_view *view, FILE *stream)
 	struct table table;
 	size_t i;
 
-	table_init(&table, ARRAY_SIZE(heads), 0x7f0);
-	table_row(&table);
-	for (unsigned int j = 0; j < ARRAY_SIZE(heads); j++)
-		table_set(&table, j, "%s", heads[j]);
+	table_init(&table, heads, ARRAY_SIZE(heads), 0x7f0);
 	json_array_foreach(conns, i, conn)
 		connection_row(&table, view, (unsigned int)i, conn);
 	table_print(&table, stream);
@@ -292,10 +286,7 @@ static void draw_processes(const struct mount_view *view, FILE *stream)
 	char text[TABLE_CELL], name[PROCESS_NAME_SIZE];
 	struct table table;
 
-	table_init(&table, ARRAY_SIZE(heads), 0x1d);
-	table_row(&table);
-	for (unsigned int i = 0; i < ARRAY_SIZE(heads); i++)
-		table_set(&table, i, "%s", heads[i]);
+	table_init(&table, heads, ARRAY_SIZE(heads), 0x1d);
 	for (unsigned int i = 0; i < n; i++) {
 		table_row(&table);
 		table_set(&table, 0, "%d", loads[i].pid);

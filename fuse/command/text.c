@@ -94,9 +94,12 @@ void text_print(FILE *stream, const char *format, ...)
 
 /* ---- tables ------------------------------------------------------------------------------ */
 
-void table_init(struct table *table, unsigned int n_columns, unsigned int right)
+void table_init(struct table *table, const char *const heads[], unsigned int n_columns, unsigned int right)
 {
 	*table = (struct table){ .n_columns = n_columns, .right = right };
+	table_row(table);
+	for (unsigned int i = 0; i < n_columns; i++)
+		table_set(table, i, "%s", heads[i]);
 }
 
 void table_deinit(struct table *table)

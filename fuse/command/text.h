@@ -25,7 +25,8 @@ struct table {
 	unsigned int n_rows, n_columns;
 	unsigned int right; /* bits: columns of numbers */
 };
-void table_init(struct table *table, unsigned int n_columns, unsigned int right);
+/* table_init - with its first row, the heads of the columns. */
+void table_init(struct table *table, const char *const heads[], unsigned int n_columns, unsigned int right);
 void table_deinit(struct table *table);
 /* table_row - begin the next row, of empty cells. table_set - a cell of the last row; what could command a terminal
  * becomes '?'. Without memory the table stays as it is. */

@@ -76,13 +76,10 @@ static void test_table(void)
 {
 	char out[256] = "";
 	FILE *stream = fmemopen(out, sizeof(out), "w");
+	static const char *const heads[] = { "A", "BBB", "C" };
 	struct table table;
 
-	table_init(&table, 3, 2);
-	table_row(&table);
-	table_set(&table, 0, "A");
-	table_set(&table, 1, "BBB");
-	table_set(&table, 2, "C");
+	table_init(&table, heads, 3, 2);
 	table_row(&table);
 	table_set(&table, 0, "a\033[2J");
 	table_set(&table, 1, "%d", 7);
