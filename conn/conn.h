@@ -100,7 +100,7 @@ struct call {
 	uint32_t head_size;   /* of the owner's memory */
 	uint32_t head_len;
 	uint32_t xid;
-	uint32_t prog, proc;  /* for the histograms (snapshot.h) */
+	uint32_t prog, proc;  /* what times are kept by (snapshot.h, datagram.h) */
 
 	/* Valid in done(). */
 	int status;             /* 0: results follow. -errno: no usable reply */

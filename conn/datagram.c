@@ -16,7 +16,6 @@
 
 enum {
 	MARK_LEN = 4,
-	PROC_AT = MARK_LEN + 20,   /* xid, CALL, RPC version, program, version: RFC 5531 section 9 */
 	BUFFER = 4 << 20,
 	WINDOW_FIRST = 64 << 10,
 	PAYLOAD_MAX = 65507,       /* RFC 768 over IPv4 */
@@ -151,7 +150,7 @@ static void halve_window(struct connection *conn, const struct call *call, int64
 
 static struct policy_rtt *rtt_of(struct connection *conn, const struct call *call)
 {
-	return &conn->datagram.rtts[rpc_read(call->head + PROC_AT) % DATAGRAM_PROCEDURES];
+	return &conn->datagram.rtts[call->proc % DATAGRAM_PROCEDURES];
 }
 
 static int64_t due_ns(struct connection *conn, const struct call *call)

@@ -160,7 +160,7 @@ static void enqueue(struct pool *pool, struct call *call, bool front)
 {
 	mutex_lock(&pool->lock);
 	call->state = CALL_QUEUED;
-	call->submitted_ns = pool_own_loop(pool) ? loop_now_ns(loop_current()) : clock_ns();
+	call->submitted_ns = now_of(pool_own_loop(pool));
 	if (front)
 		TAILQ_INSERT_HEAD(queue_for(pool, call), call, link);
 	else

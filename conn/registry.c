@@ -30,11 +30,6 @@ static const char *const netids[SERVICE_N_TRANSPORTS] = {
 
 /* ---- asking ------------------------------------------------------------------------------ */
 
-static bool is_v6(enum service_transport transport)
-{
-	return transport == SERVICE_TCP6 || transport == SERVICE_UDP6;
-}
-
 static struct pool_addr loopback(bool v6, uint16_t port)
 {
 	struct pool_addr addr = {.len = v6 ? sizeof(struct sockaddr_in6)
@@ -157,7 +152,7 @@ static int change(uint32_t proc, uint32_t prog, const struct registry_entry *ent
 	char uaddr[32];
 	int error;
 
-	snprintf(uaddr, sizeof(uaddr), "%s.%u.%u", is_v6(entry->transport) ? "::" : "0.0.0.0",
+	snprintf(uaddr, sizeof(uaddr), "%s.%u.%u", service_is_v6(entry->transport) ? "::" : "0.0.0.0",
 		 entry->port >> 8, entry->port & 255);
 	request_begin(&request, NULL, RPCBIND_PROGRAM, RPCBIND_VERSION, proc);
 	request_word(&request, prog);
@@ -193,7 +188,7 @@ int registry_unset(uint32_t prog, const struct registry_entry *entry, int64_t un
 bool registry_is_dead(uint32_t prog, const struct registry_entry *entry, int64_t until_ns)
 {
 	bool udp = entry->transport == SERVICE_UDP || entry->transport == SERVICE_UDP6;
-	struct pool_addr addr = loopback(is_v6(entry->transport), entry->port);
+	struct pool_addr addr = loopback(service_is_v6(entry->transport), entry->port);
 	struct rpc_request request;
 	struct race race;
 	bool dead;
@@ -209,7 +204,7 @@ bool registry_is_dead(uint32_t prog, const struct registry_entry *entry, int64_t
 
 bool registry_is_seen(uint32_t prog, const struct registry_entry *entry, int64_t until_ns)
 {
-	struct pool_addr addr = loopback(is_v6(entry->transport), 0);
+	struct pool_addr addr = loopback(service_is_v6(entry->transport), 0);
 	struct rpcbind_query query = {
 		.addrs = &addr,
 		.n_addrs = 1,

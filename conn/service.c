@@ -255,16 +255,11 @@ static bool is_tcp(enum service_transport transport)
 	return transport == SERVICE_TCP || transport == SERVICE_TCP6;
 }
 
-static bool is_v6(enum service_transport transport)
-{
-	return transport == SERVICE_TCP6 || transport == SERVICE_UDP6;
-}
-
 static int set_options(int fd, enum service_transport transport)
 {
 	int on = 1, error = 0;
 
-	if (is_v6(transport))
+	if (service_is_v6(transport))
 		error = setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
 	if (!error && transport == SERVICE_UDP)
 		error = setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof(on));
@@ -275,8 +270,8 @@ static int set_options(int fd, enum service_transport transport)
 
 static int listen_on(int fd, enum service_transport transport, uint16_t *ret_port)
 {
-	struct sockaddr_storage sa = {.ss_family = is_v6(transport) ? AF_INET6 : AF_INET};
-	socklen_t len = is_v6(transport) ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+	struct sockaddr_storage sa = {.ss_family = service_is_v6(transport) ? AF_INET6 : AF_INET};
+	socklen_t len = service_is_v6(transport) ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
 	int error = set_options(fd, transport);
 
 	if (error)
@@ -292,7 +287,7 @@ static int socket_open(struct service *service, enum service_transport transport
 {
 	struct service_socket *sock = &service->sockets[transport];
 	int type = (is_tcp(transport) ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC | SOCK_NONBLOCK;
-	int fd = socket(is_v6(transport) ? AF_INET6 : AF_INET, type, 0);
+	int fd = socket(service_is_v6(transport) ? AF_INET6 : AF_INET, type, 0);
 	int error = fd < 0 ? -errno : listen_on(fd, transport, &sock->port);
 
 	sock->service = service;

@@ -34,6 +34,11 @@ enum service_transport {
 	SERVICE_N_TRANSPORTS
 };
 
+static inline bool service_is_v6(enum service_transport transport)
+{
+	return transport == SERVICE_TCP6 || transport == SERVICE_UDP6;
+}
+
 struct service;
 
 struct service_call {
