@@ -51,7 +51,7 @@ def pytest_runtest_makereport(item):
     report = outcome.get_result()
     factory = getattr(item, "funcargs", {}).get("mount")
     if report.failed and factory:
-        for mounted in getattr(factory, "mounts", ()):
+        for mounted in factory.mounts:
             report.sections.append((f"fusenfs log ({' '.join(mounted.argv)})", mounted.log()))
 
 

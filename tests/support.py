@@ -26,6 +26,16 @@ class Timespec(ctypes.Structure):
     _fields_ = [("sec", ctypes.c_int64), ("nsec", ctypes.c_long)]
 
 
+def once_ready(mount):
+    """The mount fixture, but it returns when the command would: the kernel lists the mount a little earlier."""
+    def mounted(*args, **kwargs):
+        m = mount(*args, **kwargs)
+        wait_for(lambda: "mounted on" in m.log(), 10, "the daemon to be ready")
+        return m
+    mounted.mounts = mount.mounts
+    return mounted
+
+
 @contextlib.contextmanager
 def fails(*errnos):
     """The body must end with an OSError that has one of these numbers."""

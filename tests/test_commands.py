@@ -15,7 +15,7 @@ import pytest
 from lab.child import Child
 from lab.command import Result, fusenfs, program, socket_of, status
 from lab.procs import run_bounded, wait_for
-from support import MIB, errno_of, pattern
+from support import MIB, errno_of, once_ready, pattern
 
 USER = 1000
 LOUD = "not responding|timed out|gave up|given up|lost|still in use"
@@ -24,13 +24,7 @@ TOP = Path(__file__).resolve().parent.parent
 
 @pytest.fixture
 def mount(mount):
-    """As ever, but it returns when the command would: the kernel lists the mount a little earlier."""
-    def mounted(*args, **kwargs):
-        m = mount(*args, **kwargs)
-        wait_for(lambda: "mounted on" in m.log(), 10, "the daemon to be ready")
-        return m
-    mounted.mounts = mount.mounts
-    return mounted
+    return once_ready(mount)
 
 
 @contextlib.contextmanager

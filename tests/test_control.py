@@ -19,7 +19,7 @@ import pytest
 from lab.command import Result, ask, connect, fusenfs, program, read_all, socket_of, status
 from lab.mount import mount_device
 from lab.procs import as_user, run_bounded, wait_for
-from support import MIB, errno_of, pattern, same
+from support import MIB, errno_of, once_ready, pattern, same
 
 USER = 1000
 LOUD = "not responding|timed out|gave up|given up|lost"
@@ -29,13 +29,7 @@ SOFT = "timeo=10,retrans=1,detect=1"
 
 @pytest.fixture
 def mount(mount):
-    """As ever, but it returns when the command would: the kernel lists the mount a little earlier."""
-    def mounted(*args, **kwargs):
-        m = mount(*args, **kwargs)
-        wait_for(lambda: "mounted on" in m.log(), 10, "the daemon to be ready")
-        return m
-    mounted.mounts = mount.mounts
-    return mounted
+    return once_ready(mount)
 
 
 @pytest.fixture(params=[1, 8], ids=["nconnect=1", "nconnect=8"])

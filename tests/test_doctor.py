@@ -21,6 +21,7 @@ from lab.ganesha import EVERYWHERE, Export, Ganesha
 from lab.hosts import Hosts
 from lab.procs import run_bounded, wait_for
 from lab.proxy import Accepted, Drop, PacketFilter, Proxy, Rewrite
+from support import once_ready
 from test_addresses import redirected
 from test_mount_errors import CLOSED_PORT, MNT3ERR_ACCES, Mountd, listener
 
@@ -410,13 +411,7 @@ MOUNT_CHECKS = ["daemon", "state", "balance", "kernel-nfs", "memory", "files", "
 
 @pytest.fixture
 def mount(mount):
-    """As ever, but it returns when the command would: the kernel lists the mount a little earlier."""
-    def mounted(*args, **kwargs):
-        m = mount(*args, **kwargs)
-        wait_for(lambda: "mounted on" in m.log(), 10, "the daemon to be ready")
-        return m
-    mounted.mounts = mount.mounts
-    return mounted
+    return once_ready(mount)
 
 
 def fstab(tmp_path, *lines):

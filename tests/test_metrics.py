@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from lab.procs import run_bounded, wait_for
-from support import MIB, create, pattern, read
+from support import MIB, create, once_ready, pattern, read
 from test_service import PROGRAM, SHORT, process, words
 
 PORT = 9101
@@ -42,14 +42,10 @@ def samples(text):
     return found
 
 
-@pytest.fixture(name="mount")
-def mount_that_is_told_of(mount):
-    """The kernel lists a mount a moment before it serves metrics; the log comes after that."""
-    def make(**kwargs):
-        m = mount(**kwargs)
-        wait_for(lambda: "mounted on" in m.log(), 10, "the daemon")
-        return m
-    return make
+@pytest.fixture
+def mount(mount):
+    """It serves metrics a moment after the kernel lists it."""
+    return once_ready(mount)
 
 
 def test_metrics(mount):
