@@ -83,6 +83,20 @@ static inline size_t max_size(size_t a, size_t b)
 	return a > b ? a : b;
 }
 
+/* array_grown - room for need items of size item in an array of *max: itself, or moved to where there is room for at
+ * least twice as many as before. NULL without memory; the array stays. */
+static inline void *array_grown(void *array, size_t need, size_t *max, size_t item)
+{
+	size_t more = max_size(max_size(need, 2 * *max), 16);
+
+	if (need <= *max)
+		return array;
+	array = realloc(array, more * item);
+	if (array)
+		*max = more;
+	return array;
+}
+
 /* xdr_pad - zero bytes that follow n bytes of opaque data (RFC 4506 section 4.9). */
 static inline size_t xdr_pad(size_t n)
 {

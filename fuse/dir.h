@@ -22,7 +22,7 @@
  *
  * Threads: the kernel reads a handle from one thread at a time, but a call goes on after its
  * request was interrupted, also past RELEASEDIR: requests hold references, each fetches for itself,
- * and `lock` guards everything but the constant cred. Pages do not change once accepted. */
+ * and `lock` guards everything but the constant cred. Pages (dir_page.h) do not change once accepted. */
 #ifndef FUSE_DIR_H
 #define FUSE_DIR_H
 
@@ -31,8 +31,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "dir_page.h"
 #include "inode.h"
-#include "nfs3.h"
 
 struct dir;
 
@@ -41,81 +41,6 @@ enum {
 	DIR_MAX_ENTRIES = 16 << 20,  /* 16 bytes each; a listing that is longer ends in EIO */
 	DIR_MAX_BYTES = 1 << 20,     /* of a READDIR reply */
 };
-
-/* An entry and where in its page the rest of it is. */
-struct dir_entry {
-	uint64_t fileid, cookie;
-	uint64_t hash;           /* of the name */
-	uint32_t name;           /* in names[], NUL-terminated */
-	uint32_t detail;         /* in details[], if has_detail */
-	bool has_detail;
-};
-
-/* What READDIRPLUS adds. */
-struct dir_detail {
-	struct post_attr attr;
-	bool has_fh;
-	struct fhandle fh;
-};
-
-/* One reply, decoded. Filled by its maker, handed over to dir_accept(), then constant: it may be
- * kept (dircache.h), and given to other handles by dir_accept_shared(). */
-struct dir_page {
-	/* Set by the maker besides dir_page_add(). */
-	uint64_t cookie;         /* what it was asked by */
-	bool plus;               /* by READDIRPLUS */
-	bool settled;            /* attr_settled(): what it lacks came at another time */
-	uint64_t cookieverf;
-	bool eof;
-	struct post_attr dir;    /* the directory when it was read */
-	uint64_t stamp;          /* attr.h; of the call */
-	int64_t at_ns;           /* when the reply came */
-
-	uint64_t at;             /* the position before entries[0] */
-	bool filtered;           /* what the handle had seen was left out, if there was any */
-	uint32_t n_entries;      /* without dots and what was seen */
-	struct dir_entry *entries;
-
-	/* dir.c's. */
-	uint32_t *slots;         /* entries by hash, each + 1; 0 is free. NULL: none */
-	uint32_t n_slots;        /* a power of two */
-	uint32_t n_details;
-	size_t names_len;
-	struct dir_detail *details;
-	char *names;
-	size_t entries_max, details_max, names_max; /* allocated */
-	uint32_t n_received;     /* dots and all */
-	uint64_t last_cookie;
-	uint64_t dotdot;         /* fileid; 0: not in this page */
-	_Atomic(unsigned int) refs;
-};
-
-struct dir_page *dir_page_new(void);
-struct dir_page *dir_page_ref(struct dir_page *page);
-/* dir_page_put - drop a reference. Takes NULL. */
-void dir_page_put(struct dir_page *page);
-/* dir_page_add - copy the reply's next entry. 0 or -ENOMEM. */
-int dir_page_add(struct dir_page *page, const struct nfs3_entry *entry);
-/* dir_page_find - the entry of this name, or NULL. */
-const struct dir_entry *dir_page_find(const struct dir_page *page, const char *name);
-/* dir_page_trim - all have been added: give back the memory that was got for more, and index them. */
-void dir_page_trim(struct dir_page *page);
-/* dir_page_bytes - that it takes. */
-size_t dir_page_bytes(const struct dir_page *page);
-/* dir_name_hash - dir_entry.hash. */
-uint64_t dir_name_hash(const char *name, size_t len);
-
-static inline const char *dir_page_name(const struct dir_page *page, const struct dir_entry *entry)
-{
-	return page->names + entry->name;
-}
-
-/* NULL: READDIR, or the server had nothing to say of it. */
-static inline const struct dir_detail *dir_page_detail(const struct dir_page *page,
-						       const struct dir_entry *entry)
-{
-	return entry->has_detail ? &page->details[entry->detail] : NULL;
-}
 
 /* A call for the page behind a position. */
 struct dir_fetch {
