@@ -1,10 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* readdir - listing directories: what dir.h keeps, fetched page by page and told to the kernel.
- *
- * A READDIRPLUS page outlives the moment it was true: an old kernel reads it in pieces of 4 KiB,
- * and a program may take its time. Names and types are handed out all the same, but an entry comes
- * with its inode only while the directory still has the times it had then; otherwise the kernel
- * would take a name for there that was removed since. It looks such names up itself.
+/* readdir - listing directories: what dir.h keeps, fetched page by page and told to the kernel (listing.h).
  *
  * Pages are kept in the mount's memory (dircache.h). One from there takes the place of a call
  *   - if the directory has not changed since, as far as valid attributes tell: OPENDIR has just
@@ -16,16 +11,12 @@
  * Calls are made with the opener's cred, as the kernel's NFS client does: a handle may be read by
  * someone it was passed to. */
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #include "../conn/util.h"
-#include "absent.h"
-#include "dev.h"
 #include "dir.h"
 #include "dircache.h"
-#include "names.h"
+#include "listing.h"
 #include "ops.h"
 #include "readdir.h"
 #include "request.h"
@@ -33,292 +24,11 @@
 enum {
 	MAX_RESTARTS = 16,  /* refused cookies in one request, before EIO */
 	MANY_STATS = 16,    /* of its files: attributes are wanted here with the names */
-	ENTRY_SIZE = 160,   /* an entry as the kernel gets it, at most, without its name */
 };
 
 static struct dir *dir_of(const struct fuse_file_info *fi)
 {
 	return (struct dir *)(uintptr_t)fi->fh;
-}
-
-/* ---- opening and closing ----------------------------------------------------------------- */
-
-static void opened(struct request *request)
-{
-	struct fuse_file_info fi = request->op.open.fi;
-	struct inode_table *inodes = request->fs->inodes;
-	struct dir *dir = dir_new(&request->cred);
-
-	if (!dir) {
-		request_reply_err(request, -ENOMEM);
-		return;
-	}
-	fi.fh = (uintptr_t)dir;
-	fi.keep_cache = 0;
-	fi.cache_readdir = 0;
-	dir_opened(dir, request->inode);
-	if (!request_reply_open(request, &fi))
-		dir_closed(dir, inodes);
-}
-
-/* An fstat() right after a close-to-open open must not see older attributes. Only attributes are
- * dropped: that waits for nothing (fuse.md section 4). */
-static void apply_fresh(struct request *request, const struct attr *fresh)
-{
-	struct fs *fs = request->fs;
-	struct attr known;
-	int64_t now_ns = fs_now_ns();
-	bool changed = attr_get(request->inode, now_ns, &known) >= 0 &&
-		       !attr_same_times(&known, fresh);
-
-	attr_apply(&fs->attr_policy, request->inode, fresh, request->stamp, now_ns);
-	if (!changed)
-		return;
-	dev_reply_to(request->dev_fd);
-	fuse_lowlevel_notify_inval_inode(fs->session, inode_nodeid(request->inode), -1, 0);
-}
-
-/* If the server does not answer. What can be read then is another question. The root always: df(1)
- * opens the mount point. */
-static bool may_open_from_memory(struct request *request)
-{
-	struct attr attr;
-
-	return (fs_vouches(request->fs) || request->inode == request->fs->root) &&
-	       attr_get(request->inode, fs_now_ns(), &attr) >= 0;
-}
-
-static void access_done(struct request *request, int error)
-{
-	struct nfs3_access access = { 0 };
-
-	if (request_unanswered(request) && may_open_from_memory(request)) {
-		opened(request);
-		return;
-	}
-	if (!error) {
-		error = nfs3_access_decode(&request->call, &access);
-		if (access.attr.valid && error != -EBADMSG)
-			apply_fresh(request, &access.attr.attr);
-		error = request_decoded(request, error);
-	}
-	if (error == -ESTALE)
-		attr_expire(request->inode);
-	if (!error && !(access.granted & NFS3_ACCESS_READ))
-		error = -EACCES;
-	if (error)
-		request_reply_err(request, error);
-	else
-		opened(request);
-}
-
-/* Linux asks at each open of a directory, unless told nocto; then when its attributes have run
- * out. Without default_permissions nobody else has checked. */
-static bool must_ask(struct request *request)
-{
-	const struct options *options = request->fs->options;
-	struct attr attr;
-
-	return options->cto || !options->default_permissions ||
-	       attr_get(request->inode, fs_now_ns(), &attr) <= 0;
-}
-
-void dir_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-	struct request *request = request_new(req, ino);
-	int error;
-
-	if (!request)
-		return;
-	request->op.open.fi = *fi;
-	request_groups(request);
-	if (!must_ask(request)) {
-		opened(request);
-		return;
-	}
-	error = nfs3_access_encode(request_call(request), &request->cred, inode_fh(request->inode),
-				   NFS3_ACCESS_READ | NFS3_ACCESS_LOOKUP);
-	if (may_open_from_memory(request))
-		request_send_soft(request, error, access_done);
-	else
-		request_send(request, error, access_done);
-}
-
-/* Both are answered on the spot, hence need no struct request, which there may be no memory for. */
-void dir_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-	dir_closed(dir_of(fi), dev_current_fs()->inodes);
-	fuse_reply_err(req, 0);
-}
-
-/* Whatever changes a directory is on stable storage when the server says so (RFC 1813, 4.8). */
-void dir_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
-{
-	fuse_reply_err(req, 0);
-}
-
-/* ---- telling the kernel ------------------------------------------------------------------ */
-
-/* The reply as it grows, and the lookups counted for it, which must be taken back if it fails. */
-struct listing {
-	struct request *request;
-	const struct dir_page *page; /* NULL: only dots */
-	bool prime;                  /* tell of inodes */
-	uint64_t dotdot;
-	char *buf;
-	size_t size, used;
-	uint64_t *nodeids;
-	uint32_t n_nodeids;
-};
-
-/* Unchanged since the page was read? Without valid attributes nobody knows. */
-static bool is_current(const struct request *request, const struct dir_page *page)
-{
-	struct attr attr;
-
-	return page->dir.valid && attr_get(request->inode, fs_now_ns(), &attr) > 0 &&
-	       attr_same_times(&attr, &page->dir.attr);
-}
-
-static bool listing_init(struct listing *listing, struct request *request,
-			 const struct dir_page *page, uint64_t dotdot)
-{
-	uint32_t n_entries = page ? page->n_entries : 0;
-	size_t most = ((size_t)n_entries + DIR_DOTS) * ENTRY_SIZE + (page ? page->names_len : 0);
-	bool prime = page && request->op.readdir.plus && is_current(request, page);
-
-	*listing = (struct listing){
-		.request = request,
-		.page = page,
-		.prime = prime,
-		.dotdot = dotdot,
-		.size = min_size(request->op.readdir.size, most),
-	};
-	listing->buf = malloc(listing->size);
-	if (prime)
-		listing->nodeids = calloc(n_entries, sizeof(*listing->nodeids));
-	return listing->buf && (!prime || listing->nodeids);
-}
-
-static void listing_deinit(struct listing *listing)
-{
-	free(listing->buf);
-	free(listing->nodeids);
-}
-
-static bool has_room(const struct listing *listing, const char *name)
-{
-	fuse_req_t req = listing->request->req;
-	size_t need = listing->request->op.readdir.plus ?
-			      fuse_add_direntry_plus(req, NULL, 0, name, NULL, 0) :
-			      fuse_add_direntry(req, NULL, 0, name, NULL, 0);
-
-	return need <= listing->size - listing->used;
-}
-
-static void add(struct listing *listing, const char *name, const struct fuse_entry_param *entry,
-		uint64_t position)
-{
-	fuse_req_t req = listing->request->req;
-	char *to = listing->buf + listing->used;
-	size_t left = listing->size - listing->used;
-
-	listing->used += listing->request->op.readdir.plus ?
-		fuse_add_direntry_plus(req, to, left, name, entry, (off_t)position) :
-		fuse_add_direntry(req, to, left, name, &entry->attr, (off_t)position);
-}
-
-static bool add_dot(struct listing *listing, const char *name, uint64_t fileid, uint64_t position)
-{
-	struct fuse_entry_param entry = { .attr = { .st_ino = fileid, .st_mode = S_IFDIR } };
-
-	if (!has_room(listing, name))
-		return false;
-	add(listing, name, &entry, position);
-	return true;
-}
-
-/* prime - find the entry's inode and count the lookup; as if the kernel had asked for the name. */
-static void prime(struct listing *listing, const char *name, const struct dir_detail *detail,
-		  struct fuse_entry_param *entry)
-{
-	struct request *request = listing->request;
-	struct fs *fs = request->fs;
-	struct inode *child = inode_find(fs->inodes, &detail->fh, &detail->attr.attr);
-	struct fuse_entry_param full = { 0 };
-
-	if (child && child != fs->root) {
-		attr_apply(&fs->attr_policy, child, &detail->attr.attr, listing->page->stamp,
-			   listing->page->at_ns);
-		request_fill_entry(fs, request->inode, child, &full);
-	}
-	if (full.ino) {
-		names_add(fs->names, request->inode, name, child, listing->page->stamp);
-		absent_drop(fs->absent, request->inode, name);
-		inode_lookup_add(child);
-		listing->nodeids[listing->n_nodeids++] = full.ino;
-		*entry = full;
-	}
-	inode_put(fs->inodes, child);
-}
-
-/* Another fsid: an export mounted below this one. Like Linux, leave that to a lookup. */
-static bool may_prime(const struct listing *listing, const struct dir_detail *detail)
-{
-	return listing->prime && detail && detail->has_fh && detail->attr.valid &&
-	       detail->attr.attr.fsid == listing->page->dir.attr.fsid;
-}
-
-static bool add_entry(struct listing *listing, const struct dir_entry *from, uint64_t position)
-{
-	const char *name = dir_page_name(listing->page, from);
-	const struct dir_detail *detail = dir_page_detail(listing->page, from);
-	struct fuse_entry_param entry = { .attr = { .st_ino = from->fileid } };
-
-	if (!has_room(listing, name))
-		return false;
-	if (detail && detail->attr.valid)
-		entry.attr.st_mode = detail->attr.attr.mode;
-	if (may_prime(listing, detail))
-		prime(listing, name, detail, &entry);
-	add(listing, name, &entry, position);
-	return true;
-}
-
-static uint64_t own_fileid(const struct request *request)
-{
-	struct attr attr;
-
-	if (attr_get(request->inode, fs_now_ns(), &attr) < 0)
-		return request->inode->fileid;
-	return attr.fileid;
-}
-
-static void fill_dots(struct listing *listing, uint64_t *position)
-{
-	uint64_t fileid = own_fileid(listing->request);
-	/* A server that sends no "..": the best there is, and right for a root. */
-	uint64_t dotdot = listing->dotdot ? listing->dotdot : fileid;
-
-	if (*position == 0 && add_dot(listing, ".", fileid, 1))
-		++*position;
-	if (*position == 1 && add_dot(listing, "..", dotdot, 2))
-		++*position;
-}
-
-static void fill(struct listing *listing)
-{
-	const struct request *request = listing->request;
-	const struct dir_page *page = listing->page;
-	uint64_t position = request->op.readdir.position;
-
-	if (position < DIR_DOTS)
-		fill_dots(listing, &position);
-	if (!page || position < page->at)
-		return;
-	for (uint64_t i = position - page->at; i < page->n_entries; i++)
-		if (!add_entry(listing, &page->entries[i], page->at + i + 1))
-			break;
 }
 
 /* ---- fetching ---------------------------------------------------------------------------- */
@@ -351,7 +61,7 @@ static void serve(struct request *request, struct dir_page *page, uint64_t dotdo
 	if (!listing_init(&listing, request, page, dotdot)) {
 		fail(request, -ENOMEM);
 	} else {
-		fill(&listing);
+		listing_fill(&listing);
 		if (listing.used)
 			reply(request, &listing);
 		else
@@ -429,12 +139,19 @@ static bool may_show(const struct fs *fs)
 	return fs_vouches(fs) || pool_server_state(fs->pool) == SERVER_UP;
 }
 
-/* get_page - from memory, if the server would say the same; else by a call. */
+/* The server would say the same, as far as is known. */
+static bool is_answer(const struct request *request, const struct dir_page *page)
+{
+	return may_show(request->fs) && page->settled && listing_is_current(request, page) &&
+	       has_attributes(request, page);
+}
+
+/* get_page - from memory, if that is an answer; else by a call. */
 static void get_page(struct request *request)
 {
 	struct dir_page *page = kept_page(request);
 
-	if (page && may_show(request->fs) && page->settled && is_current(request, page) && has_attributes(request, page)) {
+	if (page && is_answer(request, page)) {
 		use_page(request, page);
 		return;
 	}
