@@ -84,7 +84,7 @@ struct replay {
 
 	union replay_results got;
 
-	/* replay.c's. */
+	/* replay.c's and replay_look.c's. */
 	bool ambiguous;                 /* a copy was sent whose fate is unknown */
 	bool noent;                     /* a replay found nothing */
 	bool unknown;                   /* and will stay so */
