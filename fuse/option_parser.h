@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* option_parser - one parse of one command line, shared by options.c (the words around the options),
- * option_word.c (the options) and option_network.c (what some of them are together). Private to them. */
+/* option_parser - one parse of one command line, shared by command_line.c (the words around the options),
+ * option_word.c (the options), option_complete.c and option_network.c (what they are together). Private to them. */
 #ifndef FUSE_OPTION_PARSER_H
 #define FUSE_OPTION_PARSER_H
 
@@ -42,7 +42,11 @@ int option_check_refusals(struct parser *parser);
 
 /* option_parse - a whole command line: words, refusals, completion. */
 int option_parse(struct parser *parser, int argc, char **argv, const struct options_env *env);
-/* option_complete_network - once all words were parsed: families, transports, addresses and ports. */
+/* option_is_command - "help", "fstab"...: this word is no SOURCE. */
+bool option_is_command(const char *word);
+/* option_complete - once all words were parsed: what depends on several of them.
+ * option_complete_network - the part of it with families, transports, addresses and ports. */
+int option_complete(struct parser *parser, const struct options_env *env);
 int option_complete_network(struct parser *parser);
 /* option_conflict - words that contradict each other: sets *parser->error, returns -EINVAL. */
 int option_conflict(struct parser *parser, const char *format, ...) __attribute__((format(printf, 2, 3)));
