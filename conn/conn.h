@@ -248,6 +248,7 @@ struct pool_config {
 				       * small calls follow each other */
 	_Atomic(enum stripe) stripe;
 	_Atomic(bool) redial;         /* move connections off crowded and bad paths (steer.h) */
+	_Atomic(int64_t) spin_ns;     /* loops busy-poll so long before they sleep */
 	bool udp_fragments;           /* by UDP: datagrams may be larger than the path's MTU */
 	int64_t connect_ns;           /* limit for connect and first NULL; 5 s */
 	_Atomic(int64_t) timeo_ns;    /* an unanswered call is sent again, on the same connection with

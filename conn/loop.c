@@ -26,6 +26,8 @@ struct loop {
 	bool started;
 	_Atomic(bool) stopping;
 	int64_t now_ns;
+	_Atomic(int64_t) spin_ns;
+	bool busy; /* the last turn had something to do */
 
 	struct epoll_event events[EVENTS_PER_TURN]; /* of this turn; data.ptr NULL once deleted */
 	int n_events;
@@ -253,17 +255,56 @@ static void run_turn_end(struct loop *loop)
 
 /* ---- the thread -------------------------------------------------------------------------- */
 
-static void turn(struct loop *loop)
+void loop_spin(struct loop *loop, int64_t ns)
+{
+	atomic_store_explicit(&loop->spin_ns, ns, memory_order_relaxed);
+}
+
+static bool may_spin(const struct loop *loop, int64_t since_ns)
+{
+	const struct loop_timer *timer = TAILQ_FIRST(&loop->timers);
+	int64_t now_ns = clock_ns();
+
+	return !atomic_load_explicit(&loop->has_mail, memory_order_relaxed) &&
+	       !atomic_load_explicit(&loop->stopping, memory_order_relaxed) &&
+	       now_ns - since_ns < atomic_load_explicit(&loop->spin_ns, memory_order_relaxed) &&
+	       !(timer && timer->at_ns <= now_ns);
+}
+
+/* Nobody need wake it meanwhile: mail is looked for. */
+static int spin(struct loop *loop)
+{
+	int64_t since_ns = clock_ns();
+	int n;
+
+	do {
+		n = epoll_wait(loop->epoll_fd, loop->events, EVENTS_PER_TURN, 0);
+	} while (!n && may_spin(loop, since_ns));
+	return n;
+}
+
+static int sleep_until_ready(struct loop *loop)
 {
 	int timeout;
 
 	atomic_store(&loop->asleep, true);
 	timeout = atomic_load(&loop->has_mail) ? 0 : timeout_ms(loop);
-	loop->n_events = epoll_wait(loop->epoll_fd, loop->events, EVENTS_PER_TURN, timeout);
+	return epoll_wait(loop->epoll_fd, loop->events, EVENTS_PER_TURN, timeout);
+}
+
+static void turn(struct loop *loop)
+{
+	loop->n_events = 0;
+	if (loop->busy && atomic_load_explicit(&loop->spin_ns, memory_order_relaxed))
+		loop->n_events = spin(loop);
+	if (loop->n_events <= 0)
+		loop->n_events = sleep_until_ready(loop);
 	atomic_store_explicit(&loop->asleep, false, memory_order_relaxed);
 	loop->now_ns = clock_ns();
+	loop->busy = loop->n_events > 0;
 	run_watches(loop, LOOP_FIRST);
-	run_inbox(loop);
+	if (run_inbox(loop))
+		loop->busy = true;
 	run_timers(loop);
 	run_watches(loop, LOOP_LAST);
 	run_turn_end(loop);

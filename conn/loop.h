@@ -8,6 +8,8 @@
  * LOOP_LAST, then the end-of-turn list. Sockets come first and requests last, so that an answer
  * never waits behind new work, and everything a turn submitted leaves in one sendmsg(2).
  *
+ * Before it sleeps it may busy-poll (loop_spin()): for who would rather spend CPU time than the time of a wake-up.
+ *
  * Threads: unless a comment says "any thread", a function may be called only on the loop's own
  * thread, or before loop_start(). */
 #ifndef CONN_LOOP_H
@@ -84,6 +86,9 @@ void loop_timer_cancel(struct loop *loop, struct loop_timer *timer);
 
 /* loop_at_turn_end - run end->run() once when this turn ends; twice in a turn counts once. */
 void loop_at_turn_end(struct loop *loop, struct loop_turn_end *end);
+
+/* loop_spin - after a turn that had something to do, look for more during ns before sleeping; 0: do not. Any thread. */
+void loop_spin(struct loop *loop, int64_t ns);
 
 /* loop_post - run the task on the loop's thread soon; tasks run in the order posted. Never blocks.
  * After the loop has stopped, tasks are run by loop_join()'s caller. Any thread. */

@@ -268,6 +268,7 @@ static int open_loops(struct pool *pool)
 
 		if (error)
 			return error;
+		loop_spin(own->loop, pool->config.spin_ns);
 		own->pool = pool;
 		own->company = i; /* its first connection */
 		own->tick.expired = tick_expired;
@@ -353,9 +354,12 @@ int pool_tune(struct pool *pool, const struct pool_config *config)
 	own->timeo_ns = config->timeo_ns;
 	own->retrans = config->retrans;
 	own->detect_ns = config->detect_ns;
+	own->spin_ns = config->spin_ns;
 	own->n_connections = config->n_connections;
-	for (unsigned int i = 0; i < pool->n_loops; i++)
+	for (unsigned int i = 0; i < pool->n_loops; i++) {
+		loop_spin(pool->loops[i].loop, config->spin_ns);
 		atomic_store(&pool->loops[i].retune, true);
+	}
 	pool_dial_all(pool);
 	return 0;
 }

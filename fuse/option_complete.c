@@ -29,6 +29,8 @@ static int complete_connections(struct parser *parser, const struct options_env 
 	struct options *options = &draft->options;
 	unsigned int cpus = env->n_cpus > 2 ? env->n_cpus : 2;
 
+	if (options->max_connect && options->nconnect > options->max_connect)
+		options->nconnect = options->max_connect;
 	if (options->minconnect > options->nconnect)
 		return option_conflict(parser, "minconnect=%u exceeds nconnect=%u", options->minconnect,
 				options->nconnect);

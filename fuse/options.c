@@ -153,6 +153,7 @@ void options_tune_config(const struct options *options, struct pool_config *conf
 	config->window = (uint32_t)options->window;
 	config->stripe = options->stripe;
 	config->redial = options->redial;
+	config->spin_ns = options->spin_us * NS_PER_US;
 }
 
 /* ",name=value" with ',' and '\' escaped, as fuse_opt_parse(3) takes it apart again. */

@@ -115,6 +115,8 @@ struct options {
 	_Atomic(uint32_t) mdconnect;      /* 0..nconnect - 1 */
 	uint32_t n_loops;        /* max_threads, or min(nconnect, max(2, CPUs), 16) */
 	_Atomic(enum stripe) stripe;
+	_Atomic(uint32_t) spin_us;        /* busy-polled before a loop sleeps; 0: none */
+	uint32_t max_connect;             /* nconnect is not above it; 0: no limit */
 	_Atomic(uint64_t) window;         /* bytes in flight per connection; 0: measured */
 	_Atomic(bool) redial;             /* move connections off crowded and bad paths */
 	bool resvport;           /* wanted; falls back without a word */

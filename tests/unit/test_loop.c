@@ -490,6 +490,65 @@ static void test_thread(void)
 	end();
 }
 
+/* ---- busy-polling ------------------------------------------------------------------------ */
+
+static _Atomic(int) spinner_tid;
+
+static void spinner_run(struct loop_task *task UNUSED)
+{
+	atomic_store(&spinner_tid, gettid());
+}
+
+static char thread_state(void)
+{
+	char path[64], line[256] = "";
+	FILE *stat;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", atomic_load(&spinner_tid));
+	stat = fopen(path, "re");
+	assert(stat && fgets(line, sizeof(line), stat));
+	fclose(stat);
+	return strrchr(line, ')')[2];
+}
+
+static void wait_for_state(char state)
+{
+	for (int i = 0; i < 10000 && thread_state() != state; i++)
+		usleep(1000);
+	assert(thread_state() == state);
+}
+
+/* It runs as long as it spins, whatever comes, and sleeps again when it must not. */
+static void test_spin(void)
+{
+	struct loop_task task = { .run = spinner_run };
+
+	begin();
+	assert(!loop_start(loop));
+	loop_post(loop, &task);
+	while (!atomic_load(&spinner_tid))
+		usleep(1000);
+	wait_for_state('S');
+	loop_spin(loop, 3600 * NS_PER_S);
+	atomic_store(&spinner_tid, 0);
+	loop_post(loop, &task);
+	while (!atomic_load(&spinner_tid))
+		usleep(1000);
+	for (int i = 0; i < 20; i++) {
+		usleep(1000);
+		assert(thread_state() == 'R');
+	}
+	atomic_store(&spinner_tid, 0);
+	loop_post(loop, &task); /* seen without a wake-up */
+	while (!atomic_load(&spinner_tid))
+		usleep(1000);
+	loop_spin(loop, 0);
+	wait_for_state('S');
+	loop_stop(loop);
+	loop_join(loop);
+	end();
+}
+
 int main(void)
 {
 	test_turn();
@@ -506,6 +565,7 @@ int main(void)
 	test_post_self();
 	test_after_stop();
 	test_thread();
+	test_spin();
 	puts("loop: ok");
 	return 0;
 }

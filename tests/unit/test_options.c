@@ -337,6 +337,7 @@ static void test_defaults(void)
 	assert(!o.foreground && !o.debug && !o.quiet && !o.sloppy && o.log_level == LEVEL_INFO);
 	assert(o.nconnect == 4 && o.minconnect == 1 && o.mdconnect == 1 && o.n_loops == 4);
 	assert(o.stripe == STRIPE_ADAPTIVE);
+	assert(o.spin_us == 0 && o.max_connect == 0);
 	assert(o.window == 0 && o.resvport && o.family == AF_UNSPEC);
 	assert(o.port == 0 && o.mountport == 0 && o.mountvers == 3);
 	assert(o.mount_transport == MOUNT_DISCOVER);
@@ -825,7 +826,10 @@ static const struct {
 	  "srcports=2000-2002: 3 ports are too few for nconnect=8" },
 	{ "srcports=1000-1024,resvport", MSG_OPTION_CONFLICT,
 	  "resvport and srcports=1000-1024 contradict each other" },
-	{ "hedge=5,spin=0", MSG_OPTION_UNSUPPORTED, "option 'hedge' is not supported yet" },
+	{ "hedge=5,squash=0", MSG_OPTION_UNSUPPORTED, "option 'hedge' is not supported yet" },
+	{ "spin=10001", MSG_BAD_VALUE, "spin=10001 is out of range (0 to 10000)" },
+	{ "max_connect=0", MSG_BAD_VALUE, "max_connect=0 is out of range (1 to 64)" },
+	{ "nconnect=8,max_connect=2,minconnect=3", MSG_OPTION_CONFLICT, "minconnect=3 exceeds nconnect=2" },
 #ifdef HAVE_MICROHTTPD
 	{ "metrics=0", MSG_BAD_VALUE, "metrics=0: no port" },
 	{ "metrics=65536", MSG_BAD_VALUE, "metrics=65536: no port" },
@@ -835,7 +839,7 @@ static const struct {
 #else
 	{ "metrics=9101", MSG_OPTION_UNSUPPORTED, "metrics=: this fusenfs was built without libmicrohttpd" },
 #endif
-	{ "spin=0,hedge=5", MSG_OPTION_UNSUPPORTED, "option 'spin' is not supported yet" },
+	{ "squash=0,hedge=5", MSG_OPTION_UNSUPPORTED, "option 'squash' is not supported yet" },
 	{ "nconect=8", MSG_UNKNOWN_OPTION, "unknown option 'nconect', did you mean 'nconnect='?" },
 	{ "nconnetc=8", MSG_UNKNOWN_OPTION,
 	  "unknown option 'nconnetc', did you mean 'nconnect='?" },
@@ -915,6 +919,17 @@ static void test_locks(void)
 		assert(o.nlm_posix == rows[i].posix && o.nlm_flock == rows[i].flock);
 		options_deinit(&o);
 	}
+}
+
+static void test_max_connect(void)
+{
+	struct options o = must_parse("nconnect=16,max_connect=6", &root_env);
+
+	assert(o.nconnect == 6 && o.mdconnect == 1 && o.n_loops <= 6);
+	options_deinit(&o);
+	o = must_parse("max_connect=16", &root_env);
+	assert(o.nconnect == 4);
+	options_deinit(&o);
 }
 
 static void test_sloppy(void)
@@ -1353,6 +1368,7 @@ int main(void)
 	test_all_refused();
 	test_accepted();
 	test_locks();
+	test_max_connect();
 	test_sloppy();
 	test_escapes();
 	test_fuse_string();
