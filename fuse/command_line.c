@@ -188,7 +188,7 @@ static int parse_arguments(struct parser *parser, int argc, char **argv)
 static bool is_later_command(const char *word)
 {
 	static const char *const names[] = {
-		"trace", "exports",
+		"trace",
 	};
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(names); i++)

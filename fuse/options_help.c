@@ -177,7 +177,7 @@ void options_print_help(FILE *stream)
 	}
 	fputs("Commands: status [MOUNT]  top  stats MOUNT [SEC]  health [--live] MOUNT  set MOUNT OPTION=VALUE\n"
 	      "          umount MOUNT [--lazy | --force]  doctor SERVER:/EXPORT | MOUNT  bench SERVER:/FILE\n"
-	      "          sm-notify  fstab ...  help options|errors|ID|COMMAND\n",
+	      "          exports SERVER  sm-notify  fstab ...  help options|errors|ID|COMMAND\n",
 	      stream);
 	fputs("General: -f --foreground  -d --debug  -q --quiet  -s --sloppy  -h --help  -V --version\n"
 	      "         --log-level=LEVEL  --log-format=auto|text|json|journal\n"

@@ -51,7 +51,7 @@ static int not_a_source(const char *text, struct message *ret_error)
 		bad_source(text, ret_error, NULL);
 	if (plain) {
 		message_try(ret_error, "fusenfs %.200s:/ /mnt", text);
-		message_try(ret_error, "showmount -e %.200s", text);
+		message_try(ret_error, "fusenfs exports %.200s", text);
 	} else {
 		message_try(ret_error, "fusenfs nas1:/data /mnt");
 	}

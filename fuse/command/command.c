@@ -43,6 +43,8 @@ static const struct command {
 	  "SERVER:/PATH/FILE [-o OPTION[,OPTION...]] [--seconds=N] [--write] [--json]",
 	  "Finds the nconnect that pays, without a mount: reads the file with 1, 2, 4, 8 and 16 connections in turn.\n"
 	  "--write: FILE is a directory, in which a file is written, and removed.\n" },
+	{ "exports", command_exports, 1, 1, JSON | OPTIONS, "SERVER [-o OPTION[,OPTION...]] [--json]",
+	  "What the server exports and to whom, as its mount service says. The options are those of a mount.\n" },
 	{ "sm-notify", command_sm_notify, 0, 0, QUIET, "[--quiet]",
 	  "Tells servers to free the locks of mounts that were killed. Exit status 0: nothing is left to tell,\n"
 	  "1: something is, 2: it cannot be known.\n" },

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* command - what `fusenfs COMMAND` does besides mounting: status, health, stats, top, umount, set, doctor, bench,
- * sm-notify.
+ * exports, sm-notify.
  *
  * They find mounts in /proc/self/mountinfo and talk to the daemon through its control socket
  * (../control/control.h). They never touch a mount, so they work while it hangs, and every one of them is bounded.
@@ -46,6 +46,7 @@ int command_umount(const struct command_line *line);
 int command_set(const struct command_line *line);
 int command_doctor(const struct command_line *line); /* 0: clean, 1: problems, 2: could not look */
 int command_bench(const struct command_line *line);
+int command_exports(const struct command_line *line);
 int command_sm_notify(const struct command_line *line); /* 0: nothing is left to tell, 1: something is, 2: cannot know */
 
 /* command_fail - print it, and return its exit code. */
