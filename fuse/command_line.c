@@ -28,7 +28,7 @@ static int usage_error(struct parser *parser, const char *format, ...)
 	return -EINVAL;
 }
 
-enum { LONG_LOG_LEVEL = 256, LONG_LOG_FORMAT, LONG_LATER };
+enum { LONG_LOG_LEVEL = 256, LONG_LOG_FORMAT, LONG_CONFIG };
 
 static const struct option long_options[] = {
 	{ "foreground", no_argument, NULL, 'f' },
@@ -40,7 +40,7 @@ static const struct option long_options[] = {
 	{ "options", required_argument, NULL, 'o' },
 	{ "log-level", required_argument, NULL, LONG_LOG_LEVEL },
 	{ "log-format", required_argument, NULL, LONG_LOG_FORMAT },
-	{ "config", required_argument, NULL, LONG_LATER },
+	{ "config", required_argument, NULL, LONG_CONFIG },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -50,7 +50,7 @@ static void add_argument(struct parser *parser, const char *word)
 		parser->words[parser->n_words++] = word;
 }
 
-static int add_list(struct parser *parser, const char *list)
+int option_add_list(struct parser *parser, const char *list)
 {
 	struct options *options = &parser->draft.options;
 	char *given;
@@ -135,15 +135,13 @@ static int parse_flag(struct parser *parser, int flag, int argc, char **argv)
 	case 'h': parser->help = true; return 0;
 	case 'V': parser->version = true; return 0;
 	case 'o':
-		return add_list(parser, optarg);
+		return option_add_list(parser, optarg);
 	case LONG_LOG_LEVEL:
 		return option_apply(parser, option_find(log_name, strlen(log_name)), optarg);
 	case LONG_LOG_FORMAT:
 		return set_log_format(parser, optarg);
-	case LONG_LATER:
-		message_set(parser->error, MSG_OPTION_UNSUPPORTED, "%.*s is not supported yet",
-			    WORD_SHOWN, argv[optind - 1]);
-		return -EINVAL;
+	case LONG_CONFIG:
+		return 0; /* parse_config() has */
 	case ':':
 		return usage_error(parser, "%.*s needs an argument", WORD_SHOWN, argv[optind - 1]);
 	default:
@@ -162,19 +160,33 @@ bool options_is_helper(const char *program)
 	return !strcmp(name, "mount.fusenfs") || !strcmp(name, "mount.fuse.fusenfs");
 }
 
+/* Before all others, which overrule it. */
+static int parse_config(struct parser *parser, int argc, char **argv, const char *flags)
+{
+	int flag, error = 0;
+
+	optind = 0; /* start again, GNU's way */
+	opterr = 0;
+	while (!error && (flag = getopt_long(argc, argv, flags, long_options, NULL)) != -1)
+		if (flag == LONG_CONFIG)
+			error = option_parse_file(parser, optarg);
+	return error;
+}
+
 static int parse_arguments(struct parser *parser, int argc, char **argv)
 {
 	const char *flags = "-:fdqshVo:";
-	int flag;
+	int flag, error;
 
 	parser->draft.options.helper = argc > 0 && options_is_helper(argv[0]);
 	if (parser->draft.options.helper)
 		flags = "-:fsnvhVN:o:t:";
-	optind = 0; /* start again, GNU's way */
-	opterr = 0;
+	error = parse_config(parser, argc, argv, flags);
+	if (error)
+		return error;
+	optind = 0;
 	while ((flag = getopt_long(argc, argv, flags, long_options, NULL)) != -1) {
-		int error = parse_flag(parser, flag, argc, argv);
-
+		error = parse_flag(parser, flag, argc, argv);
 		if (error)
 			return error;
 	}

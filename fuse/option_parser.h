@@ -33,6 +33,10 @@ struct parser {
 int option_apply_defaults(struct parser *parser);
 /* option_parse_list - "nconnect=8,ro": every word, from left to right. */
 int option_parse_list(struct parser *parser, const char *list);
+/* option_add_list - the same, of a list that the user gave: it is part of options.given. */
+int option_add_list(struct parser *parser, const char *list);
+/* option_parse_file - --config=FILE: a list in each line. */
+int option_parse_file(struct parser *parser, const char *path);
 /* option_apply - one option; value is NULL for a word without one. */
 int option_apply(struct parser *parser, const struct option_row *row, const char *value);
 /* option_check_unknown, option_check_refusals - once all words were parsed: is one of those that

@@ -180,7 +180,7 @@ void options_print_help(FILE *stream)
 	      "          exports SERVER  sm-notify  fstab ...  help options|errors|ID|COMMAND\n",
 	      stream);
 	fputs("General: -f --foreground  -d --debug  -q --quiet  -s --sloppy  -h --help  -V --version\n"
-	      "         --log-level=LEVEL  --log-format=auto|text|json|journal\n"
+	      "         --log-level=LEVEL  --log-format=auto|text|json|journal  --config=FILE\n"
 	      "Exit status: 0 ok, 1 usage or permission, 2 system, 8 interrupted, 32 not mounted\n",
 	      stream);
 }
@@ -212,7 +212,7 @@ void options_print_completion(FILE *stream)
 		"flag --options",            "flag --log-level=error", "flag --log-level=warn",
 		"flag --log-level=info",     "flag --log-level=debug", "flag --log-level=trace",
 		"flag --log-format=auto",    "flag --log-format=text", "flag --log-format=json",
-		"flag --log-format=journal", "command help",           "command fstab",
+		"flag --log-format=journal", "flag --config=", "command help",           "command fstab",
 		"command unit",              "topic options",        "topic errors",
 	};
 

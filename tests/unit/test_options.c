@@ -276,7 +276,10 @@ static const struct {
 	{ "nas1:/data /mnt -o", MSG_USAGE, "-o needs an argument" },
 	{ "trace nas1:/data", MSG_OPTION_UNSUPPORTED, "command 'trace' is not supported yet" },
 	{ "help nothing", MSG_USAGE, "no help on 'nothing'" },
-	{ "--config=x nas1:/data /mnt", MSG_OPTION_UNSUPPORTED, "--config=x is not supported yet" },
+	{ "--config=/none nas1:/data /mnt", MSG_BAD_VALUE, "--config=/none: No such file or directory" },
+	{ "--config=/ nas1:/data /mnt", MSG_BAD_VALUE, "--config=/: Is a directory" },
+	{ "--config=/dev/zero nas1:/data /mnt", MSG_BAD_VALUE, "--config=/dev/zero: this is no file of options" },
+	{ "--config", MSG_USAGE, "--config needs an argument" },
 	{ "--log-level=loud nas1:/data /mnt", MSG_BAD_VALUE,
 	  "log=loud is none of: error, warn, info, debug, trace" },
 };
@@ -921,6 +924,30 @@ static void test_locks(void)
 	}
 }
 
+/* What the file says holds unless the command line says otherwise, wherever that has the file's name. */
+static void test_config(void)
+{
+	char path[] = "/tmp/fusenfs-test-XXXXXX", line[128];
+	struct options options;
+	struct message error;
+	FILE *file = fdopen(mkstemp(path), "w");
+
+	assert(file);
+	fputs("# a comment\n\n  nconnect=7,timeo=50\r\n\tretrans=5\nro", file);
+	fflush(file);
+	snprintf(line, sizeof(line), "nas1:/data /mnt -o timeo=70 --config=%s", path);
+	assert(parse_line(line, &root_env, &options, &error) == 0);
+	assert(options.nconnect == 7 && options.retrans == 5 && options.ro);
+	assert(options.timeo_ns == 7 * NS_PER_S);
+	assert(strcmp(options.given, "nconnect=7,timeo=50,retrans=5,ro,timeo=70") == 0);
+	options_deinit(&options);
+	fputs("\nnconnect=x\n", file);
+	fclose(file);
+	assert(parse_line(line, &root_env, &options, &error) == -EINVAL);
+	assert(error.id == MSG_BAD_VALUE && strstr(error.why, "line 6 of /tmp/fusenfs-test-"));
+	unlink(path);
+}
+
 static void test_max_connect(void)
 {
 	struct options o = must_parse("nconnect=16,max_connect=6", &root_env);
@@ -1368,6 +1395,7 @@ int main(void)
 	test_all_refused();
 	test_accepted();
 	test_locks();
+	test_config();
 	test_max_connect();
 	test_sloppy();
 	test_escapes();
