@@ -111,13 +111,13 @@ static void add_fragments(uint32_t len, uint32_t piece, bool with_empty)
 	const struct expected *record = add_plain(GATHER, len, 0, 0);
 	uint32_t from = 0, n;
 
-	while (from < len) {
+	do {
 		if (with_empty)
 			put_fragment(record, from, 0, false);
 		n = (uint32_t)min_size(piece, len - from);
 		put_fragment(record, from, n, from + n == len && !with_empty);
 		from += n;
-	}
+	} while (from < len);
 	if (with_empty)
 		put_fragment(record, from, 0, true);
 }
@@ -280,6 +280,7 @@ static void test_fragments(void)
 	add(GATHER, 20, 0, 0);
 	add_fragments(33, 11, true);
 	add_fragments(0, 1, true); /* a record of nothing but empty fragments */
+	add_fragments(0, 1, false);
 	add_fragments(5, 1, false);
 	add(GATHER, 8, 0, 0);
 	expect_all_cuts(1);
@@ -463,7 +464,7 @@ static void test_stop(void)
 
 static void add_random(void)
 {
-	uint32_t len, head_len;
+	uint32_t len, head_len, piece;
 
 	switch (rnd(4)) {
 	case 0:
@@ -479,7 +480,8 @@ static void add_random(void)
 		break;
 	default:
 		len = rnd(rnd(2) ? 100 : 30000);
-		add_fragments(len, 1 + len / (1 + rnd(20)), rnd(2));
+		piece = 1 + len / (1 + rnd(20));
+		add_fragments(len, piece, rnd(2));
 		break;
 	}
 }
@@ -495,10 +497,11 @@ static void test_random(void)
 			add_random();
 		receiver_start();
 		while (from < stream.len) {
+			uint32_t most = 1 + rnd(largest);
 			int n;
 
 			receiver.forget = rnd(50) == 0;
-			n = feed(from, 1 + rnd(largest), rnd(2) ? RECORD_LOOKAHEAD : 0);
+			n = feed(from, most, rnd(2) ? RECORD_LOOKAHEAD : 0);
 			assert(n > 0);
 			from += (uint32_t)n;
 		}
