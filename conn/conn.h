@@ -267,8 +267,8 @@ int pool_open(const struct pool_config *config, struct pool **ret_pool);
 /* pool_wait_up - until n connections are up. 0, -ETIMEDOUT at deadline_ns, or, when every
  * connection has failed at least once, the first one's error. Not on a loop's thread. */
 int pool_wait_up(struct pool *pool, unsigned int n, int64_t deadline_ns);
-/* pool_set_addresses - replace the addresses, of which there is at least one; a pool opened without any, which
- * is SERVER_DOWN, dials. All must lead to the same server. Each connection belongs to one, evenly: one by one
+/* pool_set_addresses - replace the addresses; a pool without any, which is SERVER_DOWN if it was opened so, dials. n 0:
+ * nothing is dialled any more, until there are some; what is connected stays. All must lead to the same server. Each connection belongs to one, evenly: one by one
  * they go there, each when its calls are answered, as long as another one is up. One whose address cannot be
  * reached takes the next. Not on a loop's thread. */
 void pool_set_addresses(struct pool *pool, const struct pool_addr addrs[], unsigned int n);

@@ -333,10 +333,10 @@ void connection_dial(struct connection *conn)
 		give_up_replays(conn);
 		return;
 	}
-	if (TAILQ_EMPTY(&conn->replay))
-		pool_next_path(conn->pool, conn);
-	else
+	if (!TAILQ_EMPTY(&conn->replay))
 		conn->n_replay_dials++;
+	else if (!pool_next_path(conn->pool, conn))
+		return;
 	addr = conn->dialled;
 	conn->stop_error = 0;
 	conn->stop_reason = NULL;

@@ -98,14 +98,20 @@ static const struct pool_local *local_of(const struct pool *pool, const struct c
 			  n_failures + n_failures / common_multiple(config->n_addrs, n));
 }
 
-void pool_next_path(struct pool *pool, struct connection *conn)
+bool pool_next_path(struct pool *pool, struct connection *conn)
 {
+	bool any;
+
 	mutex_lock(&pool->lock);
-	conn->dialled = address_of(pool, conn, conn->n_failures);
-	conn->from = local_of(pool, conn, conn->dialled.sa.ss_family, conn->n_failures);
-	conn->strayed = conn->n_failures > 0;
-	conn->remote = conn->dialled.sa;
+	any = pool->config.n_addrs > 0;
+	if (any) {
+		conn->dialled = address_of(pool, conn, conn->n_failures);
+		conn->from = local_of(pool, conn, conn->dialled.sa.ss_family, conn->n_failures);
+		conn->strayed = conn->n_failures > 0;
+		conn->remote = conn->dialled.sa;
+	}
 	mutex_unlock(&pool->lock);
+	return any;
 }
 
 void pool_conn_addresses(struct pool *pool, struct connection *conn)
@@ -126,12 +132,14 @@ void pool_conn_addresses(struct pool *pool, struct connection *conn)
 
 static bool is_at_home(struct pool *pool, const struct connection *conn, int64_t now_ns)
 {
-	const struct pool_local *from;
-	struct pool_addr home;
+	const struct pool_local *from = conn->from;
+	struct pool_addr home = conn->dialled;
 
 	mutex_lock(&pool->lock);
-	home = address_of(pool, conn, 0);
-	from = local_of(pool, conn, home.sa.ss_family, 0);
+	if (pool->config.n_addrs) {
+		home = address_of(pool, conn, 0);
+		from = local_of(pool, conn, home.sa.ss_family, 0);
+	}
 	mutex_unlock(&pool->lock);
 	if (!sockaddr_same_host(&home.sa, &conn->dialled.sa) ||
 	    sockaddr_port(&home.sa) != sockaddr_port(&conn->dialled.sa))
@@ -175,10 +183,11 @@ void pool_arrived(struct pool *pool, struct connection *conn)
 
 /* ---- the tick ---------------------------------------------------------------------------- */
 
-/* Whether this loop has anything that time can change. */
+/* Whether this loop has anything that time can change. Without an address nobody is dialled. */
 static bool is_busy(struct pool_loop *own, int64_t now_ns)
 {
 	struct pool *pool = own->pool;
+	bool dials = pool_n_addresses(pool) > 0;
 
 	if (atomic_load(&pool->n_queued) || !TAILQ_EMPTY(&own->delayed) ||
 	    atomic_load(&pool->suspicious) || server_has_news(pool))
@@ -186,7 +195,7 @@ static bool is_busy(struct pool_loop *own, int64_t now_ns)
 	for (unsigned int i = loop_index(own->loop); i < pool_n_slots(pool); i += pool->n_loops) {
 		struct connection *conn = &pool->conns[i];
 
-		if (connection_is_retired(conn) && conn->state == CONN_DOWN)
+		if (conn->state == CONN_DOWN && (connection_is_retired(conn) || !dials))
 			continue;
 		if (connection_is_retired(conn) || conn->state != CONN_UP || connection_waiting_since(conn) ||
 		    atomic_load(&conn->load.leaving) || should_go_home(pool, conn, now_ns))

@@ -11,8 +11,8 @@
 const struct pool_config *pool_config_of(const struct pool *pool);
 uint32_t pool_transfer_max(const struct pool *pool);
 /* pool_next_path - where to dial now and from where: its own address and local end, after failures the
- * others in turn. Sets conn->dialled, from, strayed, remote. */
-void pool_next_path(struct pool *pool, struct connection *conn);
+ * others in turn. Sets conn->dialled, from, strayed, remote. False: there is no address. */
+bool pool_next_path(struct pool *pool, struct connection *conn);
 /* pool_arrived - if it was leaving, another one may now. */
 void pool_arrived(struct pool *pool, struct connection *conn);
 
