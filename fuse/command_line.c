@@ -339,7 +339,6 @@ int option_parse(struct parser *parser, int argc, char **argv, const struct opti
 
 	if (error)
 		return error;
-	parser->draft.lock = LOCK_UNSET; /* nolock, the default, is not an explicit one */
 	error = parse_arguments(parser, argc, argv);
 	if (parser->help || parser->version) {
 		parser->draft.options.command = parser->help ? COMMAND_HELP : COMMAND_VERSION;

@@ -137,6 +137,13 @@ static void flushed(struct wback_wait *wait, int error)
 	unlock(container_of(wait, struct request, wait), error);
 }
 
+/* close(2) of a file that could not be written is only asked about for the locks it gives back (file_open.c): what others
+ * write is nothing to wait for. */
+static bool has_nothing_to_flush(const struct inode *inode, const struct file *file)
+{
+	return !file_writes(file->flags) && !inode_has_locks(inode);
+}
+
 /* close(2) and fsync(2) alike: everything written is on stable storage, or the error is told. */
 static void flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, bool is_close)
 {
@@ -144,6 +151,10 @@ static void flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, boo
 
 	if (!request)
 		return;
+	if (is_close && has_nothing_to_flush(request->inode, file_of(fi))) {
+		request_reply_err(request, 0);
+		return;
+	}
 	request->op.flush.file = file_of(fi);
 	request->op.flush.is_close = is_close;
 	request->op.flush.lock_owner = fi->lock_owner;

@@ -207,16 +207,13 @@ int find_export(struct find *find, bool negotiated)
 	find->query.nfs_transport = find->result.nfs_transport; /* from now on */
 	pool_set_transfer_max(fs->pool, (uint32_t)max_size(fs->rsize, fs->wsize));
 	udp_limit(fs);
-	find_locks(find);
 	return 0;
 }
 
-bool find_locks(struct find *find)
+void find_locks(struct find *find)
 {
-	if (!find->fs->locks)
-		return true;
 	find->query.cancel_fd = find->cancel_fd;
-	return locks_found(find->fs->locks, &find->query, &find->result.addrs[0]);
+	locks_find(find->fs->locks, &find->query, &find->result.addrs[0]);
 }
 
 /* ---- in the background ------------------------------------------------------------------- */

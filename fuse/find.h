@@ -34,8 +34,8 @@ int find_server(struct find *find);
 bool find_is_worth_retrying(const struct find *find);
 int find_connections(struct find *find);
 int find_export(struct find *find, bool negotiated);
-/* find_locks - with lock: where the server's lock manager is; find_export() does. False: again in a while. */
-bool find_locks(struct find *find);
+/* find_locks - with lock, when locks_want_fd() is readable: where the server's lock manager is. */
+void find_locks(struct find *find);
 
 /* find_root_fh - the handle in the result. */
 struct fhandle find_root_fh(const struct find *find);

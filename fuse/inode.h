@@ -170,4 +170,10 @@ void inode_table_each(struct inode_table *table, void (*visit)(struct inode *ino
 void inode_set_release(struct inode_table *table, void (*release)(struct inode *inode, void *arg),
 		       void *arg);
 
+/* inode_has_locks - an owner of this mount has NLM locks on it, or asks for some. */
+static inline bool inode_has_locks(const struct inode *inode)
+{
+	return atomic_load_explicit(&inode->n_lock_owners, memory_order_acquire) > 0;
+}
+
 #endif

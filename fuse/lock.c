@@ -1,24 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* lock - see lock.h: the lock manager's pool, how it is found, how it ends, and how operations come to
- * its loop. */
+/* lock - see lock.h: the lock manager's pool, how it ends, and how operations come to its loop. */
 #include "lock.h"
 
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/utsname.h>
 
-#include "../conn/mount.h"
 #include "lock_parts.h"
 #include "log.h"
 
 /* Two: one may break, and a lock call of an owner waits for his last one anyway. */
 enum { N_CONNECTIONS = 2, AT_ONCE_MS = 100 };
-
-static const int64_t FIND_NS = 2 * NS_PER_S; /* the mount command waits for it */
 
 /* ---- the pool ---------------------------------------------------------------------------- */
 
@@ -31,7 +28,7 @@ static void event(void *userdata, const struct pool_event *event)
 	case POOL_CONN_DOWN:
 	case POOL_SERVER_DOWN:
 		if (event->n_up == 0 && !atomic_load(&locks->closing))
-			eventfd_write(locks->lost_fd, 1);
+			lock_find_lost(locks);
 		break;
 	case POOL_BAD_REPLY:
 		log_warn(MSG_BAD_REPLY, "the lock manager of %s: %s",
@@ -114,8 +111,6 @@ static void name_ourselves(struct locks *locks)
 
 /* ---- the record of them ------------------------------------------------------------------ */
 
-static void begin(struct loop_task *task);
-
 static void begin_recorded(struct loop_task *task)
 {
 	struct locks *locks = container_of(task, struct locks, record_task);
@@ -123,7 +118,7 @@ static void begin_recorded(struct loop_task *task)
 
 	while ((op = TAILQ_FIRST(&locks->unrecorded))) {
 		TAILQ_REMOVE(&locks->unrecorded, op, link);
-		begin(&op->task);
+		lock_begin_again(op);
 	}
 }
 
@@ -157,6 +152,11 @@ static int open_nsm(struct locks *locks)
 	return locks->nsm ? 0 : -ENOMEM;
 }
 
+static void name_thread(struct loop_task *task UNUSED)
+{
+	pthread_setname_np(pthread_self(), "locks");
+}
+
 int locks_open(struct fs *fs, struct locks **ret_locks)
 {
 	struct locks *locks = calloc(1, sizeof(*locks));
@@ -167,18 +167,22 @@ int locks_open(struct fs *fs, struct locks **ret_locks)
 	locks->fs = fs;
 	LIST_INIT(&locks->files);
 	TAILQ_INIT(&locks->unrecorded);
+	TAILQ_INIT(&locks->unfound);
+	locks->find_at_ns = INT64_MAX;
 	locks->timer.expired = lock_timer_expired;
 	name_ourselves(locks);
-	locks->lost_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	locks->want_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	locks->idle_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	error = locks->lost_fd < 0 || locks->idle_fd < 0 ? -errno : open_pool(locks);
+	error = locks->want_fd < 0 || locks->idle_fd < 0 ? -errno : open_pool(locks);
 	if (error) {
-		closep(&locks->lost_fd);
+		closep(&locks->want_fd);
 		closep(&locks->idle_fd);
 		free(locks);
 		return error;
 	}
 	locks->loop = pool_loop(locks->pool, 0);
+	locks->name_task.run = name_thread;
+	loop_post(locks->loop, &locks->name_task);
 	error = lock_grant_open(locks);
 	if (!error)
 		error = open_nsm(locks);
@@ -188,71 +192,6 @@ int locks_open(struct fs *fs, struct locks **ret_locks)
 	}
 	*ret_locks = locks;
 	return 0;
-}
-
-int locks_lost_fd(const struct locks *locks)
-{
-	return locks ? locks->lost_fd : -1;
-}
-
-bool locks_are_absent(const struct locks *locks)
-{
-	return atomic_load_explicit(&locks->absent, memory_order_relaxed);
-}
-
-bool locks_server_answers(const struct locks *locks)
-{
-	return pool_server_state(locks->pool) == SERVER_UP;
-}
-
-static void tell_absent(struct locks *locks, int error)
-{
-	const char *host = locks->fs->options->source.host;
-
-	if (atomic_exchange(&locks->absent, true))
-		return;
-	if (error)
-		log_warn(MSG_NO_LOCKS, "the portmapper of %s cannot be asked for its lock manager (%s): locks fail "
-			 "with ENOLCK; -o nolock keeps them on this host", host, strerrordesc_np(-error));
-	else
-		log_warn(MSG_NO_LOCKS, "%s has no lock manager (NLM version 4 over TCP): locks fail with ENOLCK; "
-			 "-o nolock keeps them on this host", host);
-}
-
-static bool is_connected(const struct locks *locks)
-{
-	struct pool_info info;
-
-	pool_info(locks->pool, &info);
-	return info.n_up > 0;
-}
-
-/* One that was there comes back, and a portmapper that is silent may speak; what is not registered is not
- * looked for again. */
-bool locks_found(struct locks *locks, const struct mount_query *query, const struct pool_addr *server)
-{
-	struct pool_addr addr = *server;
-	struct sockaddr_in *sa = (struct sockaddr_in *)(void *)&addr.sa; /* same place in both families */
-	uint16_t port = 0;
-	eventfd_t count;
-	int error;
-
-	eventfd_read(locks->lost_fd, &count);
-	if (is_connected(locks))
-		return true;
-	addr.udp = false; /* an UNLOCK that was sent twice could take away the lock that came after it */
-	error = mount_program_port(query, server, NLM4_PROGRAM, NLM4_VERSION, clock_ns() + FIND_NS, &port);
-	if (!error && port) {
-		sa->sin_port = htons(port);
-		pool_set_addresses(locks->pool, &addr, 1);
-		locks->was_found = true;
-		atomic_store(&locks->absent, false);
-		nsm_found(locks->nsm, server, locks->fs->options->n_locals ? &locks->fs->options->locals[0] : NULL);
-		return true;
-	}
-	if (!locks->was_found)
-		tell_absent(locks, error);
-	return !error && !locks->was_found;
 }
 
 /* ---- operations come in ------------------------------------------------------------------ */
@@ -315,6 +254,8 @@ static void begin(struct loop_task *task)
 		begin_release(op);
 	else if (atomic_load(&op->locks->closing))
 		lock_finish(op, -ENOLCK);
+	else if (!lock_find(op))
+		return;
 	else if (op->kind == LOCK_SET && !nsm_hold(op->locks->nsm))
 		TAILQ_INSERT_TAIL(&op->locks->unrecorded, op, link);
 	else if (lock_join(op))
@@ -323,6 +264,11 @@ static void begin(struct loop_task *task)
 		test(op);
 	else
 		lock_try(op);
+}
+
+void lock_begin_again(struct lock_op *op)
+{
+	begin(&op->task);
 }
 
 void lock_begin(struct lock_op *op)
@@ -376,6 +322,16 @@ void lock_check_empty(struct locks *locks)
 		eventfd_write(locks->idle_fd, 1);
 }
 
+void locks_info(const struct locks *locks, struct locks_info *ret_info)
+{
+	*ret_info = (struct locks_info){
+		.manager = atomic_load(&locks->manager),
+		.held = atomic_load(&locks->n_held),
+		.waiting = atomic_load(&locks->n_waiting),
+		.lost = atomic_load(&locks->n_lost),
+	};
+}
+
 void locks_close(struct locks *locks, int64_t wait_ns)
 {
 	struct pollfd idle = { .events = POLLIN };
@@ -410,7 +366,7 @@ static void forget_owners(struct locks *locks)
 				TAILQ_REMOVE(&owner->queue, op, link);
 				lock_finish(op, -EINTR);
 			}
-			lock_ranges_clear(&owner->held);
+			lock_hold(owner, 0, UINT64_MAX, LOCK_NONE);
 			owner->lost = false;
 			owner->n_ops = 0;
 			lock_owner_check(owner);
@@ -429,7 +385,7 @@ void locks_free(struct locks *locks)
 	forget_owners(locks);
 	responder_free(locks->responder);
 	nsm_free(locks->nsm);
-	closep(&locks->lost_fd);
+	closep(&locks->want_fd);
 	closep(&locks->idle_fd);
 	free(locks);
 }

@@ -19,6 +19,9 @@
  * until it is done. A lock call that needs the server obeys the soft deadline. What became of a LOCK
  * whose answer was lost is not left open: the owner's state before it is asserted again.
  *
+ * The server's lock manager is looked for when the first lock is asked for: a mount that locks nothing sends nothing,
+ * listens nowhere, and is as fast with a server that has none.
+ *
  * A restart of the server is noticed as the loss of a connection. Then each lock is looked for; if it is
  * not there, or the server is in its grace period, it is reclaimed. What somebody else has got, or could
  * have had in between, is lost: it is logged (lock-lost), and reads and writes of the file fail with EIO
@@ -35,16 +38,32 @@
 struct locks;
 struct mount_query;
 
-/* locks_open - of a mount whose locks are the server's; no connection yet. 0 or -errno.
- * locks_found - where the server's lock manager is: ask its portmapper, which may take a while, and
- * connect. On the main thread, after the server was found, and when locks_lost_fd is readable; false:
- * again in a while. */
+/* locks_open - of a mount whose locks are the server's; nothing is sent yet. 0 or -errno.
+ * locks_begin - it is mounted, and the server was found: servers are told what dead mounts of this host left (nsm.h).
+ * Takes NULL. */
 int locks_open(struct fs *fs, struct locks **ret_locks);
-bool locks_found(struct locks *locks, const struct mount_query *query, const struct pool_addr *server);
-int locks_lost_fd(const struct locks *locks);
-/* locks_are_absent - the server has no lock manager. locks_server_answers - it has, and it does. */
+void locks_begin(struct locks *locks);
+
+/* locks_want_fd - readable: somebody wants a lock, or has some and lost the connections, so the main thread is to
+ * call locks_find(). locks_find - where the server's lock manager is: its portmapper is asked, and a connection is
+ * waited for; some seconds at most, no longer than query->cancel_fd lets it (lock_find.c). */
+int locks_want_fd(const struct locks *locks);
+void locks_find(struct locks *locks, const struct mount_query *query, const struct pool_addr *server);
+
+/* locks_are_absent - the server has no lock manager, as far as we know, and is not asked again yet.
+ * locks_server_answers - it has, and it does. */
 bool locks_are_absent(const struct locks *locks);
 bool locks_server_answers(const struct locks *locks);
+
+/* locks_info - for people. Any thread. */
+enum lock_manager { LOCK_MANAGER_UNASKED, LOCK_MANAGER_FOUND, LOCK_MANAGER_ABSENT };
+struct locks_info {
+	enum lock_manager manager;
+	unsigned int held;    /* ranges of bytes */
+	unsigned int waiting; /* calls that wait for somebody's lock to go */
+	unsigned int lost;    /* owners who had one that the server has forgotten */
+};
+void locks_info(const struct locks *locks, struct locks_info *ret_info);
 
 /* locks_tune - times have changed, or what happens when the server is down. Takes NULL. */
 struct options;

@@ -276,7 +276,7 @@ static void set_granted(struct lock_op *op)
 		op->locks->grants_come = op->by_hint || op->hinted;
 	op->blocked = false;
 	if (!error)
-		error = lock_ranges_set(&owner->held, op->start, op->end, op->type);
+		error = lock_hold(owner, op->start, op->end, op->type);
 	if (error) {
 		lock_give_back(owner, op->start, op->end);
 		lock_finish(op, -ENOLCK);
@@ -335,7 +335,7 @@ static void free_answered(struct lock_op *op, enum nlm4_status status)
 	if (status != NLM4_STATUS_GRANTED)
 		log_debug("UNLOCK of file %llu: NLM status %d",
 			  (unsigned long long)op->inode->fileid, status);
-	if (lock_ranges_set(&owner->held, op->start, op->end, LOCK_NONE))
+	if (lock_hold(owner, op->start, op->end, LOCK_NONE))
 		log_warn(MSG_NO_MEMORY, "out of memory: a lock is believed to be held");
 	if (!owner->held.n)
 		lock_forgive(owner);

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "../conn/mutex.h"
+#include "addrlist.h"
 #include "lock_parts.h"
 #include "log.h"
 
@@ -177,19 +178,6 @@ static void visit(struct loop_task *task)
 
 /* ---- on the responder's threads ---------------------------------------------------------- */
 
-static bool same_host(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
-{
-	const struct sockaddr_in6 *a6 = (const void *)a, *b6 = (const void *)b;
-	const struct sockaddr_in *a4 = (const void *)a, *b4 = (const void *)b;
-
-	if (a->ss_family != b->ss_family)
-		return false;
-	if (a->ss_family == AF_INET)
-		return a4->sin_addr.s_addr == b4->sin_addr.s_addr;
-	return a->ss_family == AF_INET6 &&
-	       !memcmp(&a6->sin6_addr, &b6->sin6_addr, sizeof(a6->sin6_addr));
-}
-
 static bool pool_leads_to(struct pool *pool, const struct sockaddr_storage *from)
 {
 	struct conn_info conn;
@@ -198,7 +186,7 @@ static bool pool_leads_to(struct pool *pool, const struct sockaddr_storage *from
 	pool_info(pool, &info);
 	for (unsigned int i = 0; i < info.n_connections; i++) {
 		pool_conn_info(pool, i, &conn);
-		if (same_host(&conn.remote, from))
+		if (addr_same_host(&conn.remote, from))
 			return true;
 	}
 	return false;

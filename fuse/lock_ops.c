@@ -188,7 +188,11 @@ static struct request *begin(fuse_req_t req, fuse_ino_t ino, struct fuse_file_in
 
 	if (!request)
 		return NULL;
-	if (!request->fs->locks || locks_are_absent(request->fs->locks)) {
+	if (kind == LOCK_FREE && !inode_has_locks(request->inode)) { /* not even what was written is waited for */
+		request_reply_err(request, 0);
+		return NULL;
+	}
+	if (!request->fs->locks || (kind != LOCK_FREE && locks_are_absent(request->fs->locks))) {
 		request_reply_err(request, -ENOLCK);
 		return NULL;
 	}
@@ -266,11 +270,6 @@ void lock_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int o
 
 /* ---- close(2) ---------------------------------------------------------------------------- */
 
-static bool has_locks(const struct inode *inode)
-{
-	return atomic_load_explicit(&inode->n_lock_owners, memory_order_acquire) > 0;
-}
-
 static void close_done(struct lock_op *op, int error UNUSED)
 {
 	op->request->op.flush.unlocked(op->request);
@@ -282,7 +281,7 @@ bool lock_flushed(struct request *request, uint64_t owner_key, void (*done)(stru
 	struct lock_op *op;
 	bool waits;
 
-	if (!fs->locks || !has_locks(request->inode))
+	if (!fs->locks || !inode_has_locks(request->inode))
 		return false;
 	op = lock_op_new(fs, request->inode, LOCK_FREE);
 	if (!op)
@@ -304,7 +303,7 @@ void lock_released(struct fs *fs, struct inode *inode, const struct file *file)
 {
 	struct lock_op *op;
 
-	if (!fs->locks || !has_locks(inode))
+	if (!fs->locks || !inode_has_locks(inode))
 		return;
 	op = lock_op_new(fs, inode, LOCK_RELEASE);
 	if (!op)

@@ -3,6 +3,7 @@
  * thread, the loop of the lock pool: no lock. Handlers leave operations in its inbox (lock_begin()).
  *
  * An operation (one fcntl) is, in turn:
+ *   unfound                waits for the lock manager to be found (lock_find.c)
  *   in an owner's queue    the first is in flight (lock_call.c)
  *   waiting, in a file's   in order of asking, for a conflicting lock to go (lock_wait.c)
  *   done                   op->done() is called, once; then it is freed, but for what goes on in the
@@ -63,7 +64,7 @@ struct lock_op {
 	enum lock_check check;
 	struct nlm4_cookie *cookie; /* LOCK_ACCEPT */
 	int64_t try_at_ns, pause_ns;
-	TAILQ_ENTRY(lock_op) link; /* owner->queue, file->waiting or locks->unrecorded */
+	TAILQ_ENTRY(lock_op) link; /* owner->queue, file->waiting, locks->unfound or ->unrecorded */
 };
 
 TAILQ_HEAD(lock_op_list, lock_op);
@@ -104,14 +105,20 @@ struct locks {
 	char caller_name[NLM4_NAME_MAX];
 	char oh[NLM4_OH_MAX];
 	uint32_t next_svid, looker_svid;
-	_Atomic(bool) absent;     /* the server has no lock manager */
-	bool was_found;           /* the main thread's */
+	struct lock_op_list unfound;  /* LOCK_SETs and LOCK_TESTs that wait for lock_find.c */
+	_Atomic(enum lock_manager) manager;
+	_Atomic(int64_t) again_ns;    /* an absent one is not looked for before that */
+	int64_t find_at_ns;           /* INT64_MAX: nothing to look for, or it is being done */
+	struct loop_task found_task;
+	_Atomic(bool) found_posted, is_silent; /* is_silent: not even NFS answered */
+	bool was_found;               /* the main thread's */
+	int want_fd;                  /* eventfd */
+	_Atomic(unsigned int) n_held, n_waiting, n_lost; /* locks_info() */
 	_Atomic(bool) closing;
-	int lost_fd;              /* eventfd */
 	int idle_fd;              /* eventfd, when closing: nothing is held any more */
 	bool is_emptying;         /* all is to be given back */
 	struct loop_timer timer;
-	struct loop_task close_task, check_task, ask_task, record_task;
+	struct loop_task name_task, close_task, check_task, ask_task, record_task;
 	_Atomic(bool) check_posted, ask_posted;
 	LIST_HEAD(, lock_file) files;
 };
@@ -124,7 +131,20 @@ struct lock_op *lock_op_own(struct lock_owner *owner, enum lock_kind kind, uint6
 /* lock_begin - take it to the lock loop. Any thread.
  * lock_settle - of a granted one: its caller knows (keep), or has gone: then it is undone. Any thread. */
 void lock_begin(struct lock_op *op);
+/* lock_begin_again - what it waited for (the lock manager, the record) is there. The lock loop. */
+void lock_begin_again(struct lock_op *op);
 void lock_settle(struct lock_op *op, bool keep);
+
+/* ---- lock_find.c: the server's lock manager ---------------------------------------------- */
+
+/* lock_find - is it found? False: the op waits for that, or has failed: the caller leaves it alone.
+ * lock_find_lost - no connection is left. Any thread.
+ * lock_find_tick - time passes: *next_ns becomes when it is to be called again, if that is earlier.
+ * lock_find_stop - who waits for it has waited in vain. */
+bool lock_find(struct lock_op *op);
+void lock_find_lost(struct locks *locks);
+void lock_find_tick(struct locks *locks, int64_t now_ns, int64_t *next_ns);
+void lock_find_stop(struct locks *locks);
 
 /* ---- lock_table.c: who has what ---------------------------------------------------------- */
 
@@ -136,6 +156,8 @@ struct lock_owner *lock_owner_of(struct lock_file *file, uint64_t key);
 int lock_join(struct lock_op *op);
 void lock_leave(struct lock_op *op);
 void lock_owner_check(struct lock_owner *owner);
+/* lock_hold - what the owner has, from now on: as lock_ranges_set(). */
+int lock_hold(struct lock_owner *owner, uint64_t start, uint64_t end, enum lock_type type);
 /* lock_file_unpin - it stays while n_pins > 0. */
 void lock_file_unpin(struct lock_file *file);
 /* lock_is_leaving - does an UNLOCK of the owner's wait to be answered for any of start..end? */
@@ -216,6 +238,8 @@ void lock_stop_waiting(struct locks *locks);
 void lock_kick(struct lock_file *file);
 /* lock_retry_later - the first of the owner's queue is sent again after a pause. */
 void lock_retry_later(struct lock_op *op);
+/* lock_set_timer - lock_timer_expired() runs then, or earlier. */
+void lock_set_timer(struct locks *locks, int64_t at_ns);
 void lock_timer_expired(struct loop_timer *timer, int64_t now_ns);
 
 #endif

@@ -68,6 +68,7 @@ static void set_lost(struct lock_owner *owner, bool lost)
 		atomic_fetch_add(&owner->file->inode->n_locks_lost, 1);
 	else
 		atomic_fetch_sub(&owner->file->inode->n_locks_lost, 1);
+	atomic_fetch_add(&owner->file->locks->n_lost, lost ? 1 : -1U);
 }
 
 void lock_forgive(struct lock_owner *owner)
@@ -95,7 +96,7 @@ static void lose(struct lock_op *op)
 
 	tell_lost(op);
 	set_lost(owner, true);
-	if (lock_ranges_set(&owner->held, op->start, op->end, LOCK_NONE))
+	if (lock_hold(owner, op->start, op->end, LOCK_NONE))
 		log_warn(MSG_NO_MEMORY, "out of memory: a lock is believed to be held");
 	lock_finish(op, 0);
 }

@@ -78,6 +78,15 @@ static struct lock_owner *owner_new(struct lock_file *file, uint64_t key)
 	return owner;
 }
 
+int lock_hold(struct lock_owner *owner, uint64_t start, uint64_t end, enum lock_type type)
+{
+	unsigned int before = owner->held.n;
+	int error = lock_ranges_set(&owner->held, start, end, type);
+
+	atomic_fetch_add(&owner->file->locks->n_held, owner->held.n - before);
+	return error;
+}
+
 void lock_owner_check(struct lock_owner *owner)
 {
 	struct lock_file *file = owner->file;

@@ -17,7 +17,7 @@ static const int64_t GRACE_PAUSE_NS = 1 * NS_PER_S;
 static const int64_t RETRY_NS = 1 * NS_PER_S;
 static const int64_t TICK_NS = 100 * NS_PER_MS; /* to see who has gone */
 
-static void set_timer(struct locks *locks, int64_t at_ns)
+void lock_set_timer(struct locks *locks, int64_t at_ns)
 {
 	if (!locks->timer.armed || locks->timer.at_ns > at_ns)
 		loop_timer_set(locks->loop, &locks->timer, at_ns);
@@ -27,9 +27,10 @@ static void enter(struct lock_op *op)
 {
 	if (!op->waiting) {
 		op->waiting = true;
+		atomic_fetch_add(&op->locks->n_waiting, 1);
 		TAILQ_INSERT_TAIL(&op->owner->file->waiting, op, link);
 	}
-	set_timer(op->locks, min_i64(op->try_at_ns, fs_now_ns() + TICK_NS));
+	lock_set_timer(op->locks, min_i64(op->try_at_ns, fs_now_ns() + TICK_NS));
 }
 
 static void leave(struct lock_op *op)
@@ -37,6 +38,7 @@ static void leave(struct lock_op *op)
 	if (!op->waiting)
 		return;
 	op->waiting = false;
+	atomic_fetch_sub(&op->locks->n_waiting, 1);
 	TAILQ_REMOVE(&op->owner->file->waiting, op, link);
 }
 
@@ -98,7 +100,7 @@ void lock_wait_grace(struct lock_op *op)
 void lock_retry_later(struct lock_op *op)
 {
 	op->try_at_ns = fs_now_ns() + RETRY_NS;
-	set_timer(op->locks, op->try_at_ns);
+	lock_set_timer(op->locks, op->try_at_ns);
 }
 
 /* Each is asked once: who gives up, or waits on, changes the list. */
@@ -135,7 +137,7 @@ void lock_ask_all(struct locks *locks)
 		TAILQ_FOREACH(op, &file->waiting, link)
 			if (op->try_at_ns != INT64_MAX)
 				op->try_at_ns = 0;
-	set_timer(locks, fs_now_ns());
+	lock_set_timer(locks, fs_now_ns());
 }
 
 void lock_stop_waiting(struct locks *locks)
@@ -143,6 +145,7 @@ void lock_stop_waiting(struct locks *locks)
 	struct lock_file *file, *next;
 	struct lock_op *op;
 
+	lock_find_stop(locks);
 	while ((op = TAILQ_FIRST(&locks->unrecorded))) {
 		TAILQ_REMOVE(&locks->unrecorded, op, link);
 		lock_finish(op, -EINTR);
@@ -237,6 +240,7 @@ void lock_timer_expired(struct loop_timer *timer, int64_t now_ns)
 	struct lock_file *file, *next;
 	int64_t next_ns = INT64_MAX;
 
+	lock_find_tick(locks, now_ns, &next_ns);
 	for (file = LIST_FIRST(&locks->files); file; file = next) {
 		next = LIST_NEXT(file, link);
 		file->n_pins++;
@@ -245,5 +249,5 @@ void lock_timer_expired(struct loop_timer *timer, int64_t now_ns)
 		lock_file_unpin(file);
 	}
 	if (next_ns != INT64_MAX)
-		set_timer(locks, next_ns);
+		lock_set_timer(locks, next_ns);
 }

@@ -113,9 +113,12 @@ static const char *const texts[MSG_COUNT] = {
 				"it happened. The program saw ETIMEDOUT; look whether the change is there before it is repeated.",
 	[MSG_WRITE_LOST] = "Written data could not be saved and was discarded: the server was away for deadtimeo=, refused\n"
 			   "it, or the mount ended. The line names the file. Its next write, fsync or close failed, too.",
-	[MSG_NO_LOCKS] = "The server's lock manager cannot be reached: lock calls fail with ENOLCK.",
+	[MSG_NO_LOCKS] = "The server's lock manager cannot be had: it is not registered with its portmapper, or a firewall is\n"
+			 "before that (port 111) or before the lock manager. Lock calls fail with ENOLCK; it is looked for again\n"
+			 "when a lock is wanted after some seconds. Where all who lock are on this host, -o nolock keeps locks\n"
+			 "here; else start it on the server, or let port 111 and its own through.",
 	[MSG_LOCKS_LEFT] = "Locks could not be given back when the mount ended. The server is told to free them when the next\n"
-			   "mount with locks begins, or by fusenfs sm-notify; or keeps them until it is restarted.",
+			   "mount begins, or by fusenfs sm-notify; or keeps them until it is restarted.",
 	[MSG_NSM_TOLD] = "A mount of this host was killed, or the host was, with locks on that server: it was told to free all\n"
 			 "locks of this host (NSM).",
 	[MSG_NSM_KEPT] = "A mount of this host was killed, or the host was, with locks on that server, which cannot be told to\n"

@@ -51,7 +51,6 @@
 static const int64_t LOCKS_BACK_NS = 1 * NS_PER_S;
 static const int64_t RETRY_NS = 2 * NS_PER_S;
 static const int64_t MANAGER_SLACK_NS = 10 * NS_PER_S; /* beyond the bounds that we know */
-enum { LOCKS_AGAIN_MS = 2000 };
 
 struct mount {
 	struct options own_options; /* live ones change */
@@ -379,14 +378,13 @@ static void wait_for_stop(struct mount *mount)
 	struct pollfd fds[] = {
 		{ .fd = mount->stop_fd, .events = POLLIN },
 		{ .fd = mount->root_stale_fd, .events = POLLIN },
-		{ .fd = locks_lost_fd(mount->fs.locks), .events = POLLIN },
+		{ .fd = locks_want_fd(mount->fs.locks), .events = POLLIN },
 		{ .fd = mount->children_fd, .events = POLLIN },
 	};
-	bool locks_wanted = mount->fs.locks && locks_are_absent(mount->fs.locks);
 	eventfd_t count;
 
 	for (;;) {
-		if (poll(fds, ARRAY_SIZE(fds), locks_wanted ? LOCKS_AGAIN_MS : -1) < 0) {
+		if (poll(fds, ARRAY_SIZE(fds), -1) < 0) {
 			if (errno != EINTR)
 				return;
 			continue;
@@ -400,8 +398,8 @@ static void wait_for_stop(struct mount *mount)
 		}
 		if (fds[3].revents)
 			process_reap(mount->children_fd);
-		if (locks_wanted || fds[2].revents)
-			locks_wanted = !find_locks(&mount->find);
+		if (fds[2].revents)
+			find_locks(&mount->find);
 	}
 }
 
@@ -436,6 +434,7 @@ static int serve(struct mount *mount)
 	}
 	if (!error) {
 		start_addresses(mount);
+		locks_begin(mount->fs.locks);
 		wait_for_stop(mount);
 		addresses_stop(atomic_load(&mount->addresses));
 	}

@@ -278,10 +278,24 @@ static void find_local(const struct pool_addr *server, const struct pool_local *
 		to_text(&sa, text);
 }
 
+/* Before the thread is there: what it reads is set. */
+void nsm_begin(struct nsm *nsm)
+{
+	bool possible;
+
+	mutex_lock(&nsm->lock);
+	possible = !nsm->started && nsm->state != RECORD_IMPOSSIBLE;
+	mutex_unlock(&nsm->lock);
+	if (!possible || !nsm_record_exists())
+		return;
+	nsm->tell_pause_ns = TELL_AGAIN_NS;
+	nsm->tell_at_ns = clock_ns();
+	start(nsm);
+}
+
 void nsm_found(struct nsm *nsm, const struct pool_addr *server, const struct pool_local *local)
 {
 	struct nsm_record record = { .fd = -1 };
-	bool possible;
 
 	nsm_record_fill(&record);
 	snprintf(record.oh, sizeof(record.oh), "%s", nsm->config.oh);
@@ -291,14 +305,8 @@ void nsm_found(struct nsm *nsm, const struct pool_addr *server, const struct poo
 	mutex_lock(&nsm->lock);
 	if (!nsm->found)
 		nsm->record = record;
-	possible = !nsm->found && nsm->state != RECORD_IMPOSSIBLE;
 	nsm->found = true;
 	mutex_unlock(&nsm->lock);
-	if (!possible || !nsm_record_exists())
-		return;
-	nsm->tell_pause_ns = TELL_AGAIN_NS;
-	nsm->tell_at_ns = clock_ns();
-	start(nsm);
 }
 
 bool nsm_hold(struct nsm *nsm)

@@ -35,8 +35,9 @@ struct nsm *nsm_new(const struct nsm_config *config);
 void nsm_stop(struct nsm *nsm, bool clean);
 void nsm_free(struct nsm *nsm);
 
-/* nsm_found - the lock manager, and where we come from if that was asked for (else NULL). Begins to tell servers what
- * the dead left behind. The main thread. */
+/* nsm_begin - tells servers what the dead left behind, if they did. nsm_found - the lock manager, and where we come from
+ * if that was asked for (else NULL). Both once or more often, the main thread. */
+void nsm_begin(struct nsm *nsm);
 void nsm_found(struct nsm *nsm, const struct pool_addr *server, const struct pool_local *local);
 
 /* nsm_hold - a lock is about to be asked for: may it? False: recorded() follows. nsm_unhold - there is none any more.

@@ -97,8 +97,7 @@ static int complete_names(struct parser *parser)
 static void complete_locks(struct option_draft *draft)
 {
 	enum local_lock local = draft->local_lock;
-	bool remote = draft->lock == LOCK_REMOTE ||
-		      (draft->lock == LOCK_UNSET && local == LOCAL_LOCK_NONE);
+	bool remote = draft->lock == LOCK_REMOTE;
 
 	draft->options.nlm_posix = remote && local != LOCAL_LOCK_POSIX && local != LOCAL_LOCK_ALL;
 	draft->options.nlm_flock = remote && local != LOCAL_LOCK_FLOCK && local != LOCAL_LOCK_ALL;

@@ -337,12 +337,12 @@ const struct option_row option_table[] = {
 	FLAG("noacl", GROUP_PROTOCOL, .slot = SLOT_ACL, .initial = "",
 	     .help = "no NFSACL protocol"),
 	FLAG("lock", GROUP_PROTOCOL, .slot = SLOT_LOCK, STORE(lock), .flag = LOCK_REMOTE,
-	     .help = "locks hold between hosts: NLM"),
+	     .initial = "", .help = "locks hold between hosts: NLM"),
 	FLAG("nolock", GROUP_PROTOCOL, .slot = SLOT_LOCK, STORE(lock), .flag = LOCK_LOCAL,
-	     .initial = "", .help = "locks are kept on this host"),
-	{ "local_lock", .group = GROUP_PROTOCOL, .kind = KIND_CHOICE, .shown = "all",
+	     .help = "locks are kept on this host"),
+	{ "local_lock", .group = GROUP_PROTOCOL, .kind = KIND_CHOICE, .initial = "none",
 	  .choices = local_lock_choices, STORE(local_lock),
-	  .help = "with lock: these are local all the same; none: as lock" },
+	  .help = "with lock: these are local all the same" },
 
 	/* 4. Caching and data */
 	FLAG("ac", GROUP_CACHE, .slot = SLOT_AC, .effect = EFFECT_AC, .initial = "", .live = true,

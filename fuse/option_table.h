@@ -77,8 +77,8 @@ struct option_choice {
 
 /* transport words, proto= and mountproto= */
 enum transport { TRANSPORT_UNSET, TRANSPORT_TCP, TRANSPORT_TCP6, TRANSPORT_UDP, TRANSPORT_UDP6 };
-enum lock_word { LOCK_UNSET, LOCK_REMOTE, LOCK_LOCAL };
-enum local_lock { LOCAL_LOCK_UNSET, LOCAL_LOCK_NONE, LOCAL_LOCK_FLOCK, LOCAL_LOCK_POSIX, LOCAL_LOCK_ALL };
+enum lock_word { LOCK_REMOTE, LOCK_LOCAL };
+enum local_lock { LOCAL_LOCK_NONE, LOCAL_LOCK_FLOCK, LOCAL_LOCK_POSIX, LOCAL_LOCK_ALL };
 
 /* The options while they are parsed, with what only the parser needs. */
 struct option_draft {

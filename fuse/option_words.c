@@ -239,7 +239,6 @@ char *option_words(const struct option_draft *draft, bool all)
 	defaults->error = &ignored;
 	if (option_apply_defaults(defaults))
 		return NULL;
-	defaults->draft.lock = LOCK_UNSET;
 	*writer = (struct writer){ .draft = draft, .defaults = defaults, .all = all };
 	writer->stream = open_memstream(&words, &size);
 	if (!writer->stream)

@@ -17,7 +17,7 @@ import pytest
 from lab import rpc
 from lab.command import program, status
 from lab.far import WAYS, FarServer
-from lab.ganesha import EVERYWHERE, Export, Ganesha
+from lab.ganesha import EVERYWHERE, Export, Ganesha, run_in_netns
 from lab.hosts import Hosts
 from lab.procs import run_bounded, wait_for
 from lab.proxy import Accepted, Drop, PacketFilter, Proxy, Rewrite
@@ -96,7 +96,7 @@ def names(workdir, request):
 # --- all is well
 
 CHECKS = ["name", "rpcbind", "nfs", "mountd", "export", "access", "root", "port", "round-trip", "mtu",
-          "fuse", "privilege", "kernel", "timeouts", "fusectl"]
+          "locks", "fuse", "privilege", "kernel", "timeouts", "fusectl"]
 
 
 def test_clean(source, fusectl):
@@ -354,11 +354,20 @@ def test_addresses_down(server, names, ports):
 
 @pytest.mark.parametrize("locks", [True, False], ids=["locks", "no locks"])
 def test_locks(server, locks):
+    """Without a lock manager all else works: a warning."""
     with FarServer([Export(server.rw)], WAYS["killed"], 177 + locks, portmap=True, locks=locks) as far:
-        report = doctor(f"{far.host}:{server.rw}", "lock")
-        assert report.ill == ([] if locks else ["locks"])
-        assert report["locks"].result == ("ok" if locks else "fail")
-        assert "locks" not in doctor(f"{far.host}:{server.rw}")
+        report = doctor(f"{far.host}:{server.rw}")
+        assert report.status == 0 and report.warned == ([] if locks else ["locks"])
+        assert report["locks"].result == ("ok" if locks else "warn")
+        if locks:
+            port = run_in_netns(far.netns, lambda: rpc.getport("127.0.0.1", rpc.NLM))
+            far.nft("add chain inet far input { type filter hook input priority 0; }")
+            far.nft(f"add rule inet far input tcp dport {port} drop")
+            report = doctor(f"{far.host}:{server.rw}")
+            assert report.warned == ["locks"] and "no answer" in report["locks"].text
+        else:
+            assert "ENOLCK" in report["locks"].text and "-o nolock" in report["locks"].remedy
+        assert "locks" not in doctor(f"{far.host}:{server.rw}", "nolock")
 
 
 # --- this host

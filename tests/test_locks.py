@@ -199,10 +199,10 @@ def test_wait_outlives_hard(mount):
 
 
 @pytest.mark.parametrize("options, posix_is_shared, flock_is_shared", [
-    ("nolock", False, False), ("", False, False), ("lock", True, True),
+    ("nolock", False, False), ("", True, True), ("lock", True, True),
     ("lock,local_lock=flock", True, False), ("lock,local_lock=posix", False, True),
     ("lock,local_lock=all", False, False), ("nolock,local_lock=none", False, False),
-    ("local_lock=none", True, True),
+    ("local_lock=none", True, True), ("local_lock=flock", True, False),
 ])
 def test_which_locks_are_shared(mount, options, posix_is_shared, flock_is_shared):
     a, b = (mount(options=f"noresvport,{options}".rstrip(",")) for _ in range(2))
@@ -544,35 +544,3 @@ def test_reclaimed_in_the_grace_period(mount, graceful):
         holder.unlock(0, 10)
         assert far.hear(10) is None
         assert far.lock(25, 1) == errno.EAGAIN
-
-
-def test_no_lock_manager(mount, workdir):
-    """A server without one: mounted all the same, with a warning; locks fail."""
-    directory = workdir / "exports" / "locks-none"
-    directory.mkdir(exist_ok=True)
-    with FarServer([Export(directory)], WAYS["silent"], 72, portmap=True) as far:
-        host = mount(options="lock", server=far)
-        host.expect_log("locks-unavailable")
-        (host.path / "f").write_bytes(b"")
-        with Process(host.path / "f") as process:
-            assert process.lock() == errno.ENOLCK
-            assert process.do("flock", fcntl.LOCK_SH) == errno.ENOLCK
-
-
-def test_portmapper_speaks_later(mount, workdir):
-    """It is silent while the export is mounted, which takes no longer than 2 s for that."""
-    directory = workdir / "exports" / "locks-later"
-    directory.mkdir(exist_ok=True)
-    with FarServer([Export(directory)], WAYS["silent"], 73, portmap=True, locks=True) as far:
-        far.nft("add chain inet far input { type filter hook input priority 0; }")
-        for protocol in ("tcp", "udp"):
-            far.nft(f"add rule inet far input {protocol} dport 111 drop")
-        began = time.monotonic()
-        host = mount(options=LOCK, server=far)
-        assert time.monotonic() - began < 5
-        host.expect_log("locks-unavailable")
-        (host.path / "f").write_bytes(b"")
-        with Process(host.path / "f") as process:
-            assert process.lock() == errno.ENOLCK
-            far.let_pass()
-            wait_for(lambda: process.lock() is None, 10)

@@ -134,6 +134,12 @@ static void print_trouble(const struct view *view, FILE *stream)
 			client_number(conn, "id"), state, text_age(client_number(conn, "since_seconds"), text),
 			*reason ? " (" : "", reason, *reason ? ")" : "");
 	}
+	if (!strcmp(client_text(view->later, "locks.manager"), "absent"))
+		text_print(stream, "%s: locks fail: the lock manager of %s cannot be had (-o nolock keeps them on this host)",
+			view->target.mount, client_text(view->later, "server.host"));
+	if (client_number(view->later, "locks.lost"))
+		text_print(stream, "%s: %.0f owner%s of locks that the server has forgotten", view->target.mount,
+			client_number(view->later, "locks.lost"), plural(client_number(view->later, "locks.lost")));
 	if (client_number(view->later, "loops_busy"))
 		text_print(stream, "%s: %.0f of %.0f event loops did not answer in time", view->target.mount,
 			client_number(view->later, "loops_busy"), client_number(view->later, "loops"));
@@ -259,6 +265,17 @@ static void print_waiting(const struct view *view)
 	       client_number(view->later, "requests.bad_replies_total"));
 }
 
+static void print_locks(const json_t *answer)
+{
+	const char *manager = client_text(answer, "locks.manager");
+
+	if (!strcmp(manager, "local"))
+		text_print(stdout, "locks     on this host only");
+	else
+		text_print(stdout, "locks     %.0f held, %.0f waiting; lock manager %s", client_number(answer, "locks.held"),
+			   client_number(answer, "locks.waiting"), manager);
+}
+
 static bool goes_by_udp(const json_t *answer)
 {
 	const json_t *first = json_array_get(client_value(answer, "connections"), 0);
@@ -285,6 +302,7 @@ static void print_details(const struct view *view)
 	print_waiting(view);
 	printf("files     %.0f open, %.0f known, %s not yet on stable storage\n", client_number(answer, "open_files"),
 	       client_number(answer, "inodes"), text_bytes(client_number(answer, "unsaved_bytes"), unsaved));
+	print_locks(answer);
 	print_words(client_text(answer, "options"));
 	putchar('\n');
 	print_latencies(view, "operations", "OPERATION");

@@ -278,17 +278,30 @@ static void check_address(struct doctor *doctor, struct doctor_address *address)
 
 static void check_locks(struct doctor *doctor)
 {
+	static const char remedy[] = "try: -o nolock keeps them on each host; or start it on the server";
+	struct pool_addr lock_manager = doctor->best->addr;
+	struct sockaddr_in *sa = (struct sockaddr_in *)(void *)&lock_manager.sa; /* same place in both families */
+	struct mount_null null = { 0 };
 	uint16_t port = 0;
 	int error;
 
 	if (!doctor->options.nlm_posix && !doctor->options.nlm_flock)
 		return;
 	error = program_port(doctor, NLM4_PROGRAM, NLM4_VERSION, &port);
-	if (!error && port)
+	if (!error && port) {
+		lock_manager.udp = false;
+		sa->sin_port = htons(port);
+		mount_null(&doctor->query, &lock_manager, NLM4_PROGRAM, NLM4_VERSION, stage_end_ns(doctor), &null);
+	}
+	if (null.replied)
 		findings_add(&doctor->findings, FINDING_OK, "locks", NULL, "lock manager (NLM 4) at port %u", port);
+	else if (!error && port)
+		findings_add(&doctor->findings, FINDING_WARN, "locks", remedy,
+			     "the lock manager at port %u: %s: locks fail with ENOLCK", port,
+			     null.error == -ETIMEDOUT ? "no answer" : strerrordesc_np(-null.error));
 	else
-		findings_add(&doctor->findings, FINDING_FAIL, "locks", "try: -o nolock, or start it on the server",
-			     error ? "the portmapper does not tell where the lock manager is" :
+		findings_add(&doctor->findings, FINDING_WARN, "locks", remedy,
+			     error ? "the portmapper does not tell where the lock manager is: locks fail with ENOLCK" :
 				     "the server has no lock manager (NLM 4): locks fail with ENOLCK");
 }
 

@@ -8,6 +8,7 @@
 
 #include "../../conn/util.h"
 #include "../live.h"
+#include "../lock.h"
 #include "../request.h"
 #include "../stats.h"
 #include "../wback_pool.h"
@@ -211,6 +212,29 @@ static json_t *requests(struct report *report)
 	return json;
 }
 
+static const char *locks_word(const struct fs *fs, const struct locks_info *info)
+{
+	if (!fs->locks)
+		return "local";
+	switch (info->manager) {
+	case LOCK_MANAGER_UNASKED: return "not asked";
+	case LOCK_MANAGER_FOUND: return "found";
+	case LOCK_MANAGER_ABSENT: break;
+	}
+	return "absent";
+}
+
+static json_t *lock_counts(const struct fs *fs)
+{
+	struct locks_info info = { 0 };
+
+	if (fs->locks)
+		locks_info(fs->locks, &info);
+	return json_pack("{s:s, s:b, s:b, s:i, s:i, s:i}", "manager", locks_word(fs, &info), "posix_shared",
+			 (int)fs->options->nlm_posix, "flock_shared", (int)fs->options->nlm_flock, "held", (int)info.held,
+			 "waiting", (int)info.waiting, "lost", (int)info.lost);
+}
+
 /* ---- answers ----------------------------------------------------------------------------- */
 
 static void add_options(struct report *report, json_t *json)
@@ -244,6 +268,7 @@ json_t *report_status(struct report *report, bool all)
 	json_object_set_new(json, "connections_up", json_integer(report->snapshot.pool.n_up));
 	json_object_set_new(json, "connections_wanted", json_integer(report->snapshot.pool.n_connections));
 	json_object_set_new(json, "requests", requests(report));
+	json_object_set_new(json, "locks", lock_counts(report->fs));
 	json_object_set_new(json, "unsaved_bytes", json_integer((json_int_t)wback_pool_bytes(report->fs->wback)));
 	json_object_set_new(json, "open_files", json_integer(atomic_load(&report->fs->n_open_files)));
 	json_object_set_new(json, "inodes", json_integer((json_int_t)inode_table_count(report->fs->inodes)));

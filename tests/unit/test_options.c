@@ -900,15 +900,17 @@ static void test_locks(void)
 		const char *list;
 		bool posix, flock; /* are the server's */
 	} rows[] = {
-		{ "rw", false, false },
+		{ "rw", true, true }, /* as nfs(5) has it */
 		{ "nolock", false, false },
 		{ "lock", true, true },
 		{ "lock,nolock", false, false },
 		{ "nolock,lock", true, true },
 		{ "local_lock=all", false, false },
 		{ "local_lock=none", true, true },
-		{ "local_lock=none,local_lock=flock", false, false },
+		{ "local_lock=none,local_lock=flock", true, false },
 		{ "local_lock=none,nolock", false, false }, /* nolock overrides */
+		{ "local_lock=flock", true, false },
+		{ "local_lock=posix", false, true },
 		{ "lock,local_lock=none", true, true },
 		{ "lock,local_lock=flock", true, false },
 		{ "lock,local_lock=posix", false, true },
@@ -1246,7 +1248,9 @@ static const struct {
 	{ "nfsvers=3,v3,port=2049,mountport=20048,proto=tcp", "proto=tcp,port=2049,mountport=20048" },
 	{ "nordirplus", "rdirplus=none" },
 	{ "rdirplus", "" },
-	{ "lock,local_lock=flock", "lock,local_lock=flock" },
+	{ "lock", "" },
+	{ "lock,local_lock=flock", "local_lock=flock" },
+	{ "nolock,local_lock=none", "nolock" },
 	{ "nolock", "nolock" },
 	{ "uid=0,gid=7,perm=server,noresvport,log=debug,ctl=/x", "noresvport,uid=0,gid=7,perm=server,ctl=/x,log=debug" },
 	{ "rsize=4096,stripe=rr,redial=off", "redial=off,stripe=rr,rsize=4K" },
