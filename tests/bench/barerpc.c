@@ -3,7 +3,7 @@
  * the server and the loopback (or network) allow. Prints one line of JSON.
  *
  *     barerpc --host H --port P --mountport M --export /DIR --path FILE --op OP
- *             [--size N] [--depth D] [--connections C] [--sequential]
+ *             [--lockport P] [--size N] [--depth D] [--connections C] [--sequential]
  *             [--seconds S | --bytes N] [--file-size N]
  *
  *     getattr   GETATTR of the file
@@ -11,6 +11,8 @@
  *     write     WRITE, UNSTABLE; one COMMIT at the end, which is part of the time with --bytes
  *     create    CREATE (GUARDED) and REMOVE of one name in directory FILE ("" is the export);
  *               the pair is one operation
+ *     lock      LOCK and UNLOCK (NLM version 4, at --lockport) of a byte of the file, for each call in flight another
+ *               one and an owner of its own; the pair is one operation
  *
  * D calls are kept in flight on each of C connections; each connection is a thread that sends,
  * blocks in one recv() and consumes whatever came. --bytes N: one pass of N bytes instead of S
@@ -40,7 +42,7 @@ enum {
 };
 
 struct settings {
-	const char *host, *port, *mountport, *export, *path;
+	const char *host, *port, *mountport, *lockport, *export, *path;
 	const struct op *op;
 	uint64_t size, bytes, file_size;
 	unsigned int depth, n_connections;
@@ -96,11 +98,11 @@ struct connection {
 
 /* One kind of load. prepare() writes a slot's message; check() looks at the results after nfsstat3
  * and returns the bytes moved. at_offset: the file handle is followed by an offset, which changes
- * from call to call. */
+ * from call to call. of_nlm: calls of the lock manager. */
 struct op {
 	const char *name;
 	uint64_t default_size;
-	bool at_offset;
+	bool at_offset, of_nlm;
 	void (*prepare)(struct connection *connection, struct slot *slot);
 	uint64_t (*check)(const struct job *job, struct reader *results, uint64_t record_len);
 };
@@ -182,6 +184,14 @@ static void create_prepare(struct connection *connection, struct slot *slot)
 	message_end(&slot->second, 0);
 }
 
+static void lock_prepare(struct connection *connection, struct slot *slot)
+{
+	uint32_t n = connection->index * DEPTH_MAX + (uint32_t)(slot - connection->slots);
+
+	put_lock(&slot->message, &connection->job->fh, NLM4_LOCK, n + 1, n);
+	put_lock(&slot->second, &connection->job->fh, NLM4_UNLOCK, n + 1, n);
+}
+
 static const struct op ops[] = {
 	{ .name = "getattr", .prepare = getattr_prepare, .check = getattr_check },
 	{ .name = "read", .default_size = 4096, .at_offset = true, .prepare = read_prepare,
@@ -189,6 +199,7 @@ static const struct op ops[] = {
 	{ .name = "write", .default_size = 4096, .at_offset = true, .prepare = write_prepare,
 	  .check = write_check },
 	{ .name = "create", .prepare = create_prepare },
+	{ .name = "lock", .of_nlm = true, .prepare = lock_prepare },
 };
 
 static uint32_t payload_len(const struct settings *settings)
@@ -272,9 +283,11 @@ static void record_done(struct connection *connection)
 
 	if (xid % DEPTH_MAX >= settings->depth || !slot->busy || slot->xid != xid)
 		errx(1, "reply to a call that was not made");
+	if (settings->op->of_nlm)
+		skip(&reader, (get_u32(&reader) + 3) & ~3u); /* the cookie */
 	status = get_u32(&reader);
 	if (status)
-		errx(1, "%s: nfsstat3 %u", settings->op->name, status);
+		errx(1, "%s: status %u", settings->op->name, status);
 	if (settings->op->check)
 		bytes = settings->op->check(connection->job, &reader, connection->record_len);
 	connection->n_head = 0;
@@ -378,7 +391,7 @@ static void connection_init(struct connection *connection, struct job *job, unsi
 
 	connection->job = job;
 	connection->index = index;
-	connection->fd = dial(settings->host, settings->port);
+	connection->fd = dial(settings->host, settings->op->of_nlm ? settings->lockport : settings->port);
 	connection->random = (uint64_t)clock_ns() * (2 * index + 1) | 1;
 	connection->slots = calloc(DEPTH_MAX, sizeof(*connection->slots));
 	connection->in = aligned_alloc(4096, IN_SIZE);
@@ -474,6 +487,7 @@ static const struct option options[] = {
 	{ "host", required_argument, NULL, 'h' },
 	{ "port", required_argument, NULL, 'p' },
 	{ "mountport", required_argument, NULL, 'm' },
+	{ "lockport", required_argument, NULL, 'l' },
 	{ "export", required_argument, NULL, 'e' },
 	{ "path", required_argument, NULL, 'f' },
 	{ "op", required_argument, NULL, 'o' },
@@ -505,6 +519,8 @@ static const char **text_setting(struct settings *settings, int option)
 		return &settings->port;
 	case 'm':
 		return &settings->mountport;
+	case 'l':
+		return &settings->lockport;
 	case 'e':
 		return &settings->export;
 	case 'f':
@@ -554,6 +570,8 @@ static void check_settings(struct settings *settings)
 {
 	if (!settings->op || !settings->export || !settings->path)
 		errx(2, "usage: barerpc --export /DIR --path FILE --op OP ...");
+	if (settings->op->of_nlm && !settings->lockport)
+		errx(2, "--op lock wants --lockport");
 	if (!settings->depth || settings->depth > DEPTH_MAX || !settings->n_connections)
 		errx(2, "--depth is 1 to %d, --connections at least 1", DEPTH_MAX);
 	if (settings->seconds <= 0)

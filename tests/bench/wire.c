@@ -103,7 +103,7 @@ void message_begin(struct message *message, uint32_t program, uint32_t procedure
 	put_u32(message, 0);             /* CALL */
 	put_u32(message, 2);             /* RPC version */
 	put_u32(message, program);
-	put_u32(message, VERSION);
+	put_u32(message, program == PROGRAM_NLM ? 4 : 3);
 	put_u32(message, procedure);
 	put_u32(message, 1);             /* AUTH_SYS */
 	put_u32(message, 4 + 12 + 12);   /* of so many bytes: stamp, name, uid, gid, no groups */
@@ -225,6 +225,27 @@ static uint32_t lookup(int fd, const struct fh *dir, const char *name, size_t le
 	if (!status)
 		get_fh(&reader, ret_fh);
 	return status;
+}
+
+void put_lock(struct message *message, const struct fh *fh, uint32_t procedure, uint32_t owner, uint64_t offset)
+{
+	static const char machine[] = "barerpc";
+
+	message_begin(message, PROGRAM_NLM, procedure);
+	put_opaque(message, "cook", 4);
+	if (procedure == NLM4_LOCK) {
+		put_u32(message, 0); /* block */
+		put_u32(message, 1); /* exclusive */
+	}
+	put_opaque(message, machine, sizeof(machine) - 1);
+	put_fh(message, fh);
+	put_opaque(message, machine, sizeof(machine) - 1);
+	put_u32(message, owner);
+	put_u64(message, offset);
+	put_u64(message, 1);
+	if (procedure == NLM4_LOCK)
+		put_u64(message, 0); /* reclaim, state */
+	message_end(message, 0);
 }
 
 void put_create(struct message *message, const struct fh *dir, const char *name, uint32_t how)

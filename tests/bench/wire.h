@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PROGRAM_NFS = 100003, PROGRAM_MOUNT = 100005, VERSION = 3 };
+enum { PROGRAM_NFS = 100003, PROGRAM_MOUNT = 100005, PROGRAM_NLM = 100021 };
 enum {
 	NFS_GETATTR = 1,
 	NFS_LOOKUP = 3,
@@ -21,6 +21,7 @@ enum {
 	NFS_REMOVE = 12,
 	NFS_COMMIT = 21,
 };
+enum { NLM4_LOCK = 2, NLM4_UNLOCK = 4 };
 enum { CREATE_UNCHECKED = 0, CREATE_GUARDED = 1 };
 enum { FH_MAX = 64, FATTR3_LEN = 84, MESSAGE_MAX = 2048 };
 
@@ -38,7 +39,7 @@ struct message {
 };
 
 /* The mark is written by message_end(), which must know how long the payload is that will follow;
- * the xid by message_set_xid(), before each use. */
+ * the xid by message_set_xid(), before each use. NLM is version 4, all others 3. */
 void message_begin(struct message *message, uint32_t program, uint32_t procedure);
 void message_end(struct message *message, uint32_t payload_len);
 void message_set_xid(struct message *message, uint32_t xid);
@@ -46,6 +47,8 @@ void put_u32(struct message *message, uint32_t value);
 void put_u64(struct message *message, uint64_t value);
 void put_opaque(struct message *message, const void *data, size_t len);
 void put_fh(struct message *message, const struct fh *fh);
+/* put_lock - a whole LOCK (exclusive, not to be waited for) or UNLOCK of one byte, by an owner of that number. */
+void put_lock(struct message *message, const struct fh *fh, uint32_t procedure, uint32_t owner, uint64_t offset);
 /* put_create - a whole CREATE of an empty file of mode 0644. */
 void put_create(struct message *message, const struct fh *dir, const char *name, uint32_t how);
 void store_u64(uint8_t *at, uint64_t value);
