@@ -802,62 +802,67 @@ def test_copy_of_a_tree(m):
     run_bounded(["diff", "-r", m.server_path / "a", m.server_path / "b"])
 
 
-# --- locks (until NLM: between processes of this machine)
+# --- locks that are kept on this host; test_locks.py has those of the server
 
 
-def test_flock(m):
+@pytest.fixture(params=[1, 8], ids=["nconnect=1", "nconnect=8"])
+def local(request, mount):
+    return mount(nconnect=request.param, options="nolock")
+
+
+def test_flock(local):
     """flock excludes other descriptors until it is released by close."""
-    create(m.path / "f")
-    with opened(m.path / "f") as other:
-        with opened(m.path / "f") as fd:
+    create(local.path / "f")
+    with opened(local.path / "f") as other:
+        with opened(local.path / "f") as fd:
             fcntl.flock(fd, fcntl.LOCK_EX)
             with fails(errno.EWOULDBLOCK):
                 fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
         fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
-def test_posix_locks(m):
+def test_posix_locks(local):
     """fcntl locks exclude other processes in the locked range only."""
-    create(m.path / "f", bytes(100))
+    create(local.path / "f", bytes(100))
 
     def other():
-        with opened(m.path / "f", RDWR) as fd:
+        with opened(local.path / "f", RDWR) as fd:
             fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 50, 50)
             return errno_of(fcntl.lockf, fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 10, 0)
-    with opened(m.path / "f", RDWR) as fd:
+    with opened(local.path / "f", RDWR) as fd:
         fcntl.lockf(fd, fcntl.LOCK_EX, 50, 0)
         assert as_user(other, uid=0) in (errno.EAGAIN, errno.EACCES)
 
 
-def test_lock_storm(m):
+def test_lock_storm(local):
     """A counter in a file, incremented under a lock by several processes, loses nothing."""
-    create(m.path / "f", b"0")
+    create(local.path / "f", b"0")
 
     def worker(_):
         for _ in range(50):
-            with opened(m.path / "f", RDWR) as fd:
+            with opened(local.path / "f", RDWR) as fd:
                 fcntl.flock(fd, fcntl.LOCK_EX)
                 value = int(os.pread(fd, 20, 0)) + 1
                 os.pwrite(fd, b"%d" % value, 0)
     in_processes(4, worker)
-    assert on_server(m) == b"200"
+    assert on_server(local) == b"200"
 
 
-def test_sqlite(m):
+def test_sqlite(local):
     """A database with a rollback journal: locks, fsync, truncation, and it is sound afterwards."""
     def worker(i):
-        base = sqlite3.connect(m.path / "base", timeout=20, isolation_level=None)
+        base = sqlite3.connect(local.path / "base", timeout=20, isolation_level=None)
         for n in range(10):
             base.execute("BEGIN IMMEDIATE")
             base.execute("INSERT INTO t VALUES (?, ?)", (i, n))
             base.execute("COMMIT" if n % 2 else "ROLLBACK")
         base.close()
-    base = sqlite3.connect(m.path / "base")
+    base = sqlite3.connect(local.path / "base")
     base.execute("CREATE TABLE t (i, n)")
     base.commit()
     base.close()
     in_processes(3, worker)
-    base = sqlite3.connect(m.path / "base")
+    base = sqlite3.connect(local.path / "base")
     assert base.execute("SELECT count(*) FROM t").fetchone() == (15,)
     assert base.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     base.close()
