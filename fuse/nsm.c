@@ -42,6 +42,7 @@ struct nsm {
 	bool found;
 
 	_Atomic(uint32_t) number; /* our state of NSM */
+	_Atomic(bool) tell_asked;
 	int wake_fd, stop_fd;     /* eventfds */
 	pthread_t thread;
 
@@ -172,6 +173,10 @@ static void tell_servers(struct nsm *nsm, int64_t now_ns)
 {
 	int left;
 
+	if (atomic_exchange(&nsm->tell_asked, false)) {
+		nsm->tell_pause_ns = TELL_AGAIN_NS;
+		nsm->tell_at_ns = now_ns;
+	}
 	if (!nsm->tell_at_ns || now_ns < nsm->tell_at_ns)
 		return;
 	left = nsm_notify_all(nsm->stop_fd, tell, nsm);
@@ -278,19 +283,19 @@ static void find_local(const struct pool_addr *server, const struct pool_local *
 		to_text(&sa, text);
 }
 
-/* Before the thread is there: what it reads is set. */
+/* Somebody may have locked already, and the thread run. */
 void nsm_begin(struct nsm *nsm)
 {
 	bool possible;
 
 	mutex_lock(&nsm->lock);
-	possible = !nsm->started && nsm->state != RECORD_IMPOSSIBLE;
+	possible = nsm->state != RECORD_IMPOSSIBLE;
 	mutex_unlock(&nsm->lock);
 	if (!possible || !nsm_record_exists())
 		return;
-	nsm->tell_pause_ns = TELL_AGAIN_NS;
-	nsm->tell_at_ns = clock_ns();
+	atomic_store(&nsm->tell_asked, true);
 	start(nsm);
+	eventfd_write(nsm->wake_fd, 1);
 }
 
 void nsm_found(struct nsm *nsm, const struct pool_addr *server, const struct pool_local *local)

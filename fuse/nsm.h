@@ -36,7 +36,7 @@ void nsm_stop(struct nsm *nsm, bool clean);
 void nsm_free(struct nsm *nsm);
 
 /* nsm_begin - tells servers what the dead left behind, if they did. nsm_found - the lock manager, and where we come from
- * if that was asked for (else NULL). Both once or more often, the main thread. */
+ * if that was asked for (else NULL). Both may come again; the main thread. */
 void nsm_begin(struct nsm *nsm);
 void nsm_found(struct nsm *nsm, const struct pool_addr *server, const struct pool_local *local);
 
