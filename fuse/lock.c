@@ -335,6 +335,7 @@ void locks_info(const struct locks *locks, struct locks_info *ret_info)
 void locks_close(struct locks *locks, int64_t wait_ns)
 {
 	struct pollfd idle = { .events = POLLIN };
+	eventfd_t count;
 	bool clean;
 
 	if (!locks)
@@ -343,6 +344,8 @@ void locks_close(struct locks *locks, int64_t wait_ns)
 	loop_post(locks->loop, &locks->close_task);
 	idle.fd = locks->idle_fd;
 	clean = poll(&idle, 1, locks_server_answers(locks) ? (int)(wait_ns / NS_PER_MS) : AT_ONCE_MS) > 0;
+	if (clean)
+		eventfd_read(locks->idle_fd, &count); /* also for ThreadSanitizer: all replies were before it */
 	if (!clean && locks_server_answers(locks))
 		log_warn(MSG_LOCKS_LEFT, "locks could not be given back: %s keeps them until it is told (fusenfs sm-notify)",
 			 locks->fs->options->source.host);

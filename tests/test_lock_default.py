@@ -124,6 +124,7 @@ def test_who_does_not_lock_asks_nobody(mount, far):
     """No packet to anything but NFS and mountd, no socket that listens, no thread or process that was not there."""
     filtered(far, f"111, {lock_port(far)}", "counter")
     m = start(mount, far)
+    time.sleep(1)  # the last of its threads begins after it is mounted
     threads = os.listdir(f"/proc/{m.pid}/task")
     do_everything_but_lock(m)
     time.sleep(1)
