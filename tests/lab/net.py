@@ -12,8 +12,8 @@ and ECMP do: a connection has one link for life, and several may have the same o
 
 With rtt_ms, half of it is spent in each direction, by delay.c, whose links are TUN devices. On two
 CPUs eight plain TCP streams got 1.5 GB/s over one such link with 10 ms (a veth pair: 4.9); with 50 ms
-0.45 GB/s, because that is what the kernel's usual buffers hold. Both hosts use cubic, Linux's default,
-whatever this machine does.
+0.45 GB/s, because that is what the kernel's usual buffers hold. All routes say cubic, Linux's default,
+whatever this machine does: a namespace may not make it its own default where the machine has another.
 
 Nothing outlives the Net but, after a SIGKILL, two namespaces: see procs.isolated_program().
 """
@@ -35,6 +35,7 @@ SEGMENT = 16 << 10
 QUEUE_MS, QUEUE_MIN = 20, 128 << 10
 SHARED_CLIENT, SHARED_SERVER = "10.98.255.1", "10.98.255.2"
 FIRST_TABLE = 100
+CUBIC = ["congctl", "cubic"]
 
 Traffic = namedtuple("Traffic", "to_server to_client")
 
@@ -110,6 +111,46 @@ class Net:
         finally:
             run(*nft, "delete table inet hole")
 
+    @contextlib.contextmanager
+    def link_down(self, link):
+        """A cable is pulled out: neither end has a carrier, until the block ends."""
+        name = self.links[link]
+        self._ip(self.server, "link", "set", name, "down")
+        try:
+            yield
+        finally:
+            self._ip(self.server, "link", "set", name, "up")
+            self._route_link(self.server, link, 2)
+
+    @contextlib.contextmanager
+    def link_silent(self, link):
+        """What a link carries vanishes behind it, and no end is told, until the block ends."""
+        name = self.links[link]
+        with self._filtered("silent", [f"iifname {name} drop"], [f"iifname {name} drop"]):
+            yield
+
+    @contextlib.contextmanager
+    def lossy(self, percent, remainder):
+        """TCP from ports of the client whose number is odd (remainder 1) or even (0) loses so many of a hundred
+        packets, there and back, until the block ends."""
+        loss = f"{{end}} & 1 == {remainder} numgen random mod 100 < {percent} drop"
+        with self._filtered("lossy", [f"tcp {loss.format(end='dport')}"], [f"tcp {loss.format(end='sport')}"]):
+            yield
+
+    @contextlib.contextmanager
+    def _filtered(self, table, client, server):
+        """Rules of nft for what each host gets."""
+        hosts = {self.client: client, self.server: server}
+        with contextlib.ExitStack() as stack:
+            for host, rules in hosts.items():
+                nft = [*self.enter(host), "nft"]
+                run(*nft, f"add table inet {table}")
+                stack.callback(run, *nft, f"delete table inet {table}")
+                run(*nft, f"add chain inet {table} input {{ type filter hook input priority 0; }}")
+                for rule in rules:
+                    run(*nft, f"add rule inet {table} input {rule}")
+            yield
+
     def _pin(self, verb, port, link):
         for host, end in ((self.client, "sport"), (self.server, "dport")):
             self._ip(host, "rule", verb, "ipproto", "tcp", end, port, "table", FIRST_TABLE + link)
@@ -133,30 +174,36 @@ class Net:
             raise OSError("delay.c does not run; its words are on stderr")
 
     def _configure(self, host, own, other):
-        for name in ("tcp_congestion_control=cubic", "conf.all.rp_filter=0", "conf.default.rp_filter=0",
-                     "fib_multipath_hash_policy=1"):
+        for name in ("conf.all.rp_filter=0", "conf.default.rp_filter=0", "fib_multipath_hash_policy=1"):
             key, _, value = name.partition("=")
             self._sysctl(host, f"net/ipv4/{key.replace('.', '/')}", value)
         self._ip(host, "link", "set", "lo", "up")
         self._ip(host, "address", "add", f"10.98.255.{own}/32", "dev", "lo")
         hops = []
         for i, (link, rate) in enumerate(zip(self.links, self.rates)):
-            self._configure_link(host, link, f"10.98.{i}.{own}/24", rate)
+            self._configure_link(host, i, own, rate)
             hop = ["via", f"10.98.{i}.{other}", "dev", link]
             hops += ["nexthop", *hop]
             self._ip(host, "route", "add", f"10.98.255.{other}", *hop, "src", f"10.98.255.{own}",
-                     "table", FIRST_TABLE + i)
-        self._ip(host, "route", "add", f"10.98.255.{other}", "src", f"10.98.255.{own}", *hops)
+                     "table", FIRST_TABLE + i, *CUBIC)
+        self._ip(host, "route", "add", f"10.98.255.{other}", "src", f"10.98.255.{own}", *CUBIC, *hops)
 
-    def _configure_link(self, host, link, address, rate):
-        self._ip(host, "address", "add", address, "dev", link)
+    def _configure_link(self, host, number, own, rate):
+        link = self.links[number]
+        self._ip(host, "address", "add", f"10.98.{number}.{own}/24", "dev", link)
         self._ip(host, "link", "set", link, "mtu", "1500", "txqueuelen", "10000", "up")
+        self._route_link(host, number, own)
         if rate is None:
             return
         self._ip(host, "link", "set", link, "gso_max_size", SEGMENT)
         queue = max(QUEUE_MIN, rate * 125 * QUEUE_MS)
         run("tc", "-n", host, "qdisc", "add", "dev", link, "root", "tbf", "rate", f"{rate}mbit",
             "burst", SEGMENT + 2048, "limit", round(queue))
+
+    def _route_link(self, host, number, own):
+        """In place of the route that the kernel has made when it went up."""
+        self._ip(host, "route", "replace", f"10.98.{number}.0/24", "dev", self.links[number], "proto", "kernel",
+                 "scope", "link", "src", f"10.98.{number}.{own}", *CUBIC)
 
     def _sysctl(self, host, name, value):
         run(*self.enter(host), "sh", "-c", f"echo {value} >/proc/sys/{name}")
