@@ -5,6 +5,7 @@ A Site has its own network and server, and shares the exported disk with all oth
 measurement has a mount of its own, fresh: nothing is cached, nothing learned."""
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -33,11 +34,12 @@ class Disk:
         image = Ext4Image(RAMDISK / self.scratch.name, 2 * mib + 512)
         stack.callback(image.close)
         self.path, self.mib, self.n_mounts = image.path, mib, 0
+        self.numbers = itertools.count(1)
         self._fill()
 
     def mountpoint(self):
-        self.n_mounts += 1
-        return self.scratch / f"m{self.n_mounts}"
+        number = self.n_mounts = next(self.numbers)
+        return self.scratch / f"m{number}"
 
     def fresh_name(self, kind):
         """For a directory that a client is to make. What was there goes behind the server's back,
@@ -78,14 +80,14 @@ class Site:
         self.stack.close()
 
     @contextlib.contextmanager
-    def mount(self, program, nconnect, options="", layout=None):
-        """A fresh mount over the shared address. layout: the links of its connections, which the
-        hash would choose otherwise."""
+    def mount(self, program, nconnect, options="", layout=None, host=None):
+        """A fresh mount over the shared address, or over `host`. layout: the links of its connections,
+        which the hash would choose otherwise."""
         server, directory = self.server, self.disk.mountpoint()
         words = [f"nconnect={nconnect}", f"port={server.nfs_port}", f"mountport={server.mnt_port}",
                  "mountproto=tcp", options, self.options]
         argv = [*self.net.enter(self.net.client), program, "-f", "-o", ",".join(filter(None, words)),
-                f"{self.net.shared}:{self.disk.path}", directory]
+                f"{host or self.net.shared}:{self.disk.path}", directory]
         with Client(self, argv, directory) as client:
             client.wait_connected(nconnect)
             for port, link in zip(client.ports(), layout or []):
@@ -120,6 +122,16 @@ class Client(FuseMount):
         found = tcp_connections(self.pid, self.site.net.client)
         return sorted(c.local_port for c in found
                       if c.state == "ESTAB" and c.peer_port == self.site.server.nfs_port)
+
+    def peers(self):
+        """Addresses of the server that they go to."""
+        found = tcp_connections(self.pid, self.site.net.client)
+        return {c.peer for c in found if c.state == "ESTAB" and c.peer_port == self.site.server.nfs_port}
+
+    @property
+    def ctl(self):
+        """The daemon's control socket."""
+        return f"/run/fusenfs/0:{mount_device(self.directory)}.sock"
 
     def wait_connected(self, nconnect):
         wait_for(lambda: len(self.ports()) >= nconnect, 20, f"{nconnect} connections")
