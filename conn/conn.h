@@ -118,6 +118,8 @@ struct call {
 	bool sent;                   /* any byte handed to the kernel on the present connection */
 	unsigned int n_sent;         /* times it was wholly sent on the present connection */
 	unsigned int n_repeats;      /* times it was sent again because no answer came */
+	unsigned int n_moves;        /* times it was asked for elsewhere as well (rescue.h) */
+	struct connection *left;     /* by which it was last answered too slowly; NULL */
 	unsigned int n_replays;      /* times its connection was made anew for it */
 	int64_t submitted_ns;        /* or left behind by its connection */
 	int64_t first_sent_ns;       /* 0: not yet */

@@ -20,12 +20,14 @@
 #include "health.h"
 #include "local.h"
 #include "loop.h"
+#include "loss.h"
 #include "pool_parts.h"
 #include "util.h"
 
 static const int64_t SYN_NS = 2 * NS_PER_S;     /* when the server is away, or for a replay */
 static const int64_t PROVEN_NS = 10 * NS_PER_S; /* up for so long: it does not just flap */
 
+static const int64_t DRAIN_NS = 500 * NS_PER_MS;
 static const int64_t STUCK_NS = 4 * NS_PER_S;   /* of one that shall be dialled anew */
 static const int64_t REPLAY_PAUSE_NS = 100 * NS_PER_MS;
 
@@ -498,16 +500,18 @@ void connection_leave(struct connection *conn)
 	atomic_store(&conn->load.leaving, true);
 }
 
-/* Nothing is outstanding, so nothing can be lost with it. */
+/* What is outstanding may be asked for elsewhere, if there is anything. */
 static void depart(struct connection *conn)
 {
-	struct call_list none = TAILQ_HEAD_INITIALIZER(none);
+	struct call_list calls = TAILQ_HEAD_INITIALIZER(calls);
 	int port = atomic_exchange(&conn->next_port, -1);
 
 	connection_set_state(conn, CONN_DOWN);
 	atomic_store(&conn->load.leaving, false);
 	reset_socket(conn);
-	transfer_reset(conn, &none);
+	transfer_reset(conn, &calls);
+	forget_probe(conn, &calls);
+	pool_reroute(conn->pool, &calls, 0);
 	conn->n_failures = 0;
 	if (port >= 0)
 		conn->local_port = (uint16_t)port;
@@ -531,15 +535,32 @@ static bool is_stuck(struct connection *conn, int64_t now_ns)
 	int64_t last_ns = max_i64(atomic_load_explicit(&load->last_rx_ns, memory_order_relaxed),
 				  atomic_load_explicit(&load->last_progress_ns, memory_order_relaxed));
 
-	if (!conn->left_ns)
-		conn->left_ns = now_ns;
 	return now_ns - conn->left_ns >= STUCK_NS && now_ns - last_ns >= STUCK_NS / 2 &&
 	       now_ns - pool_others_rx_ns(conn->pool, conn) < STUCK_NS / 4;
 }
 
+static bool all_idempotent(const struct call_list *calls)
+{
+	const struct call *call;
+
+	TAILQ_FOREACH(call, calls, link)
+		if (call->class != CALL_IDEMPOTENT)
+			return false;
+	return true;
+}
+
+/* A slow path takes seconds for what it has begun, and whoever reads in order waits for it. */
+static bool is_drained(const struct connection *conn, int64_t now_ns)
+{
+	return is_empty(conn) || (now_ns - conn->left_ns >= DRAIN_NS && atomic_load(&conn->pool->n_up) > 1 &&
+				  all_idempotent(&conn->sent) && all_idempotent(&conn->send_queue));
+}
+
 static void tick_leaving(struct connection *conn, int64_t now_ns)
 {
-	if (is_empty(conn))
+	if (!conn->left_ns)
+		conn->left_ns = now_ns;
+	if (is_drained(conn, now_ns))
 		depart(conn);
 	else if (is_stuck(conn, now_ns))
 		lose(conn, ETIMEDOUT, "its calls are not answered", true);
@@ -624,6 +645,9 @@ void connection_tick(struct connection *conn, int64_t now_ns)
 		return;
 	if (!conn->datagram.active)
 		health_repeat(conn, now_ns);
+	rescue_tick(conn, now_ns);
+	if (conn->n_bulk && pool_config_of(conn->pool)->redial)
+		loss_look(conn);
 	transfer_tick(conn, now_ns);
 	if (atomic_load(&conn->load.leaving) || connection_is_retired(conn)) {
 		tick_leaving(conn, now_ns);

@@ -15,6 +15,7 @@
 #include "flight.h"
 #include "policy.h"
 #include "record.h"
+#include "rescue.h"
 
 TAILQ_HEAD(call_list, call);
 LIST_HEAD(xid_bucket, call);
@@ -35,6 +36,7 @@ struct conn_load {
 	_Atomic(int64_t) last_rx_ns;        /* outlives the socket */
 	_Atomic(int64_t) last_progress_ns;  /* the server's kernel took more of a call on its way */
 	_Atomic(uint64_t) bytes_sent, bytes_received, calls_done, reconnects;
+	_Atomic(uint64_t) lost, segments;   /* of the present socket, when last looked at: loss.h */
 	_Atomic(int) error;
 };
 
@@ -74,6 +76,7 @@ struct connection {
 	unsigned int n_placed;        /* bound calls whose reply may be large enough to be placed */
 
 	struct record_reader reader;
+	struct rescue rescue;
 	struct call *placing;         /* whose payload the reader is filling */
 	int stop_error;               /* errno: lose the connection after this message; 0 */
 	const char *stop_reason;

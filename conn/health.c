@@ -147,7 +147,7 @@ static bool is_arriving(struct connection *conn)
 
 /* Segments in flight, not bytes to send: a busy server may have closed its window. By UDP a NULL call is answered,
  * also beside one that takes its time. */
-static bool has_unacked(const struct connection *conn)
+bool health_has_unacked(const struct connection *conn)
 {
 	struct tcp_info info = { .tcpi_unacked = 0 };
 	socklen_t len = sizeof(info);
@@ -169,7 +169,7 @@ static enum policy_health health(struct connection *conn, int64_t now_ns)
 		.detect_ns = pool_config_of(conn->pool)->detect_ns,
 	};
 
-	signs.unacked = signs.waiting_since_ns && has_unacked(conn);
+	signs.unacked = signs.waiting_since_ns && health_has_unacked(conn);
 	return policy_health(&signs);
 }
 

@@ -13,6 +13,8 @@ void health_expire(struct connection *conn, int64_t now_ns);
 /* health_repeat - send again, here or elsewhere, what was not answered (policy_repeat()). */
 void health_repeat(struct connection *conn, int64_t now_ns);
 /* health_judge - is it alive (policy_health())? Probe, suspect or lose it. */
+/* health_has_unacked - segments are in flight that the server's kernel has not confirmed. */
+bool health_has_unacked(const struct connection *conn);
 void health_judge(struct connection *conn, int64_t now_ns);
 
 #endif

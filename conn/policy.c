@@ -21,6 +21,10 @@ static const int64_t OVERTAKEN_NS = 1 * NS_PER_S;
 static const int64_t SMALL_AGAIN_NS = 250 * NS_PER_MS;
 static const int64_t SMALL_BUSY_NS = 500 * NS_PER_MS;
 static const int64_t SMALL_NOTE_NS = 10 * NS_PER_MS;
+static const double LOSS_MIN = .01;
+static const uint64_t LOST_MIN = 8, SEGMENTS_MIN = 100;
+static const int64_t RESCUE_NS = 200 * NS_PER_MS; /* a round trip, and a busy host, take less */
+static const unsigned int RESCUES_MAX = 2;
 static const uint64_t WINDOW_MAX = 64 << 20;
 static const uint64_t CALL_HEAD_MAX = 4096; /* of a call and its reply, all but the data */
 static const uint32_t FLIGHT_MIN = 16 << 10;
@@ -167,6 +171,19 @@ int policy_pick(const struct policy_conn *conns, unsigned int n, const struct po
 	return best;
 }
 
+bool policy_rescues(const struct policy_conn *conns, unsigned int n, unsigned int i, uint64_t cost,
+		    int64_t waited_ns, unsigned int n_moves)
+{
+	bool others_up = bulk_conn_is_up(conns, n);
+	int64_t best_ns = FOREVER_NS;
+
+	for (unsigned int k = 0; k < n; k++)
+		if (k != i && takes_bulk(&conns[k], others_up) && !conns[k].bytes_outstanding)
+			best_ns = min_i64(best_ns, expected_finish_ns(&conns[k], cost));
+	return n_moves < RESCUES_MAX && best_ns < FOREVER_NS &&
+	       waited_ns >= max_i64(RESCUE_NS, 2 * best_ns) << n_moves;
+}
+
 int policy_stripe(const struct policy_conn *conns, unsigned int n, uint64_t first)
 {
 	for (unsigned int k = 0; k < n; k++) {
@@ -242,6 +259,21 @@ uint32_t policy_flight(uint64_t rate, int64_t least_rtt_ns)
 	return bytes < (double)FLIGHT_MAX ? (uint32_t)bytes : FLIGHT_MAX;
 }
 
+static double loss_of(const struct policy_path *path)
+{
+	return (double)path->lost / (double)(path->segments ? path->segments : 1);
+}
+
+bool policy_is_lossy(const struct policy_path *paths, unsigned int n, unsigned int i)
+{
+	if (!paths[i].up || paths[i].lost < LOST_MIN || loss_of(&paths[i]) < LOSS_MIN)
+		return false;
+	for (unsigned int k = 0; k < n; k++)
+		if (paths[k].up && paths[k].segments >= SEGMENTS_MIN && loss_of(&paths[k]) < loss_of(&paths[i]) / 4)
+			return true;
+	return false;
+}
+
 bool policy_stands_out(const struct policy_path *paths, unsigned int n, unsigned int i)
 {
 	uint64_t most = 0;
@@ -249,18 +281,23 @@ bool policy_stands_out(const struct policy_path *paths, unsigned int n, unsigned
 	for (unsigned int k = 0; k < n; k++)
 		if (paths[k].up && paths[k].rate > most)
 			most = paths[k].rate;
-	return paths[i].rate < most / 4 * 3;
+	return paths[i].rate < most / 4 * 3 || policy_is_lossy(paths, n, i);
 }
 
 int policy_steer(const struct policy_path *paths, unsigned int n, bool blind, uint32_t turn)
 {
-	unsigned int n_up = 0;
+	unsigned int n_up = 0, n_lossy = 0;
 	int slowest = -1;
+
+	for (unsigned int i = 0; i < n; i++)
+		n_lossy += policy_is_lossy(paths, n, i);
 
 	for (unsigned int k = 0; k < n; k++) {
 		unsigned int i = (k + turn % n) % n;
 
 		n_up += paths[i].up;
+		if (n_lossy && !policy_is_lossy(paths, n, i))
+			continue;
 		if (paths[i].up && (slowest < 0 || paths[i].rate < paths[slowest].rate))
 			slowest = (int)i;
 	}

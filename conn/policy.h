@@ -52,6 +52,11 @@ int policy_pick(const struct policy_conn *conns, unsigned int n, const struct po
 #define POLICY_NEVER UINT64_MAX
 uint64_t policy_ahead(const struct policy_conn *conns, unsigned int n, unsigned int i, uint64_t cost);
 
+/* policy_rescues - a READ was sent on conns[i] so long ago and its path is slow, nothing is queued: does it go to
+ * another connection? If one is idle that takes half the time. n_moves: it has been moved so often, and waits longer each time. */
+bool policy_rescues(const struct policy_conn *conns, unsigned int n, unsigned int i, uint64_t cost,
+		    int64_t waited_ns, unsigned int n_moves);
+
 /* policy_stripe - stripe=rr and stripe=file: the first one up, from number `first` on. */
 int policy_stripe(const struct policy_conn *conns, unsigned int n, uint64_t first);
 
@@ -85,14 +90,19 @@ uint64_t policy_window(uint64_t rate, int64_t rtt_ns, uint32_t transfer_max, uin
  * that is more; never less than a few segments. 0 ns: the round trip is not known. */
 uint32_t policy_flight(uint64_t rate, int64_t least_rtt_ns);
 
-/* policy_steer - which connection to dial from another port, while all wait for their paths: the slowest, if it
- * stands out (less than three quarters of the fastest); else, if blind, any. -1: none. turn: at random.
+/* policy_is_lossy - paths[i] has lost one packet of a hundred or more, and another one less than a quarter of that:
+ * its own path does, not all of them.
+ * policy_steer - which connection to dial from another port, while all wait for their paths: the slowest of those that
+ * are lossy; the slowest, if it stands out (less than three quarters of the fastest); else, if blind, any. -1: none.
+ * turn: at random. policy_stands_out - whether there is a reason to choose paths[i].
  * policy_steered - what came of it, by bytes per second of all and of that connection, before and after. */
 struct policy_path {
 	bool up;       /* and takes bulk */
 	uint64_t rate;
+	uint64_t lost, segments; /* packets */
 };
 enum policy_steered { POLICY_BETTER, POLICY_SAME, POLICY_WORSE };
+bool policy_is_lossy(const struct policy_path *paths, unsigned int n, unsigned int i);
 int policy_steer(const struct policy_path *paths, unsigned int n, bool blind, uint32_t turn);
 bool policy_stands_out(const struct policy_path *paths, unsigned int n, unsigned int i);
 enum policy_steered policy_steered(uint64_t before, uint64_t after, uint64_t its_before, uint64_t its_after);

@@ -41,7 +41,7 @@ bool pool_is_out_of_patience(const struct pool *pool, const struct call *call);
 int pool_expiry(const struct pool *pool, const struct call *call, int64_t now_ns);
 /* pool_finish - call->status is set: let go of the call and run done(). */
 void pool_finish(struct pool *pool, struct call *call);
-/* pool_others_rx_ns - when a byte last came on another connection than conn; 0: never. */
+/* pool_others_rx_ns - when a byte last came on another connection than conn (NULL: on any); 0: never. */
 int64_t pool_others_rx_ns(const struct pool *pool, const struct connection *conn);
 /* pool_is_suspicious - an answer is overdue on some connection. */
 bool pool_is_suspicious(const struct pool *pool);

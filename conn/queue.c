@@ -303,10 +303,11 @@ static void clear(struct pool *pool, struct call *call)
 	call->ambiguous = call->sent = call->resent = false;
 	call->n_broken = 0;
 	call->results = NULL;
+	call->left = NULL;
 	call->results_len = call->placed_len = 0;
 	call->sent_ns = 0;
 	call->first_sent_ns = 0;
-	call->n_sent = call->n_repeats = call->n_replays = 0;
+	call->n_sent = call->n_repeats = call->n_moves = call->n_replays = 0;
 	atomic_store_explicit(&call->cancelled, false, memory_order_relaxed);
 }
 

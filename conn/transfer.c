@@ -385,8 +385,10 @@ int transfer_message(struct connection *conn, const uint8_t *bytes, uint32_t len
 	if (rpc_reply_parse(bytes, len, &reply))
 		return refuse(conn, "not an RPC reply");
 	call = find(conn, reply.xid);
-	if (!call)
-		return 0; /* late: its owner was answered at the deadline */
+	if (!call) { /* late: its owner was answered at the deadline, or by another connection */
+		rescue_came_late(conn);
+		return 0;
+	}
 	if (transfer_is_partly_sent(conn, call) && (call->n_repeats || call->resent))
 		return 0; /* the repetition will be answered, too */
 	/* The answer to an earlier copy will do, also while the repetition is queued. */
@@ -396,6 +398,8 @@ int transfer_message(struct connection *conn, const uint8_t *bytes, uint32_t len
 		return refuse(conn, "a reply to a call that was made meanwhile");
 	if (len - reply.results_off > call->reply_max)
 		return refuse_reply(conn, call, "a reply larger than its procedure allows");
+	if (call->left == conn)
+		rescue_came_late(conn); /* it had come back */
 	conn->placing = NULL;
 	answered(conn, call);
 	transfer_unbind(conn, call);
@@ -542,6 +546,7 @@ void transfer_reset(struct connection *conn, struct call_list *list)
 		TAILQ_INSERT_TAIL(list, call, link);
 	}
 	conn->send_offset = 0;
+	rescue_forget(conn);
 	conn->flight = (struct flight){ 0 };
 	connection_set_waiting(conn, 0);
 	record_reset(&conn->reader);

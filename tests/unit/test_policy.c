@@ -382,9 +382,13 @@ static void test_flight(void)
 
 static void test_steer(void)
 {
-	static const struct policy_path crowded[] = { { true, 30 }, { true, 10 }, { false, 1 }, { true, 11 } };
-	static const struct policy_path even[] = { { true, 10 }, { true, 8 }, { true, 9 } };
-	static const struct policy_path alone[] = { { false, 10 }, { true, 1 } };
+	static const struct policy_path crowded[] = {
+		{ .up = true, .rate = 30 }, { .up = true, .rate = 10 }, { .rate = 1 }, { .up = true, .rate = 11 },
+	};
+	static const struct policy_path even[] = {
+		{ .up = true, .rate = 10 }, { .up = true, .rate = 8 }, { .up = true, .rate = 9 },
+	};
+	static const struct policy_path alone[] = { { .rate = 10 }, { .up = true, .rate = 1 } };
 
 	for (uint32_t turn = 0; turn < 8; turn++) {
 		assert(policy_steer(crowded, 4, false, turn) == 1);
@@ -394,6 +398,59 @@ static void test_steer(void)
 	}
 	assert(policy_stands_out(crowded, 4, 1) && policy_stands_out(crowded, 4, 3));
 	assert(!policy_stands_out(crowded, 4, 0) && !policy_stands_out(even, 3, 1));
+}
+
+/* One that loses packets is left before one that is merely slow. */
+static void test_lossy(void)
+{
+	static const struct policy_path paths[] = {
+		{ .up = true, .rate = 10, .segments = 1000 },
+		{ .up = true, .rate = 5, .segments = 500 }, /* crowded */
+		{ .up = true, .rate = 9, .lost = 50, .segments = 1000 },
+		{ .up = true, .rate = 8, .lost = 45, .segments = 900 },
+		{ .rate = 1, .lost = 50, .segments = 100 }, /* down */
+	};
+	static const struct policy_path all[] = { /* the network is like that */
+		{ .up = true, .rate = 10, .lost = 20, .segments = 1000 },
+		{ .up = true, .rate = 9, .lost = 50, .segments = 1000 },
+	};
+	static const struct policy_path few[] = { /* they tell nothing */
+		{ .up = true, .rate = 10, .lost = 7, .segments = 100 }, { .up = true, .rate = 10, .segments = 1000 },
+		{ .up = true, .rate = 10, .lost = 9, .segments = 1000 },
+	};
+
+	for (uint32_t turn = 0; turn < 8; turn++)
+		assert(policy_steer(paths, 5, false, turn) == 3);
+	assert(policy_is_lossy(paths, 5, 2) && policy_is_lossy(paths, 5, 3) && policy_stands_out(paths, 5, 2));
+	assert(!policy_is_lossy(paths, 5, 0) && !policy_is_lossy(paths, 5, 1) && !policy_is_lossy(paths, 5, 4));
+	assert(!policy_is_lossy(all, 2, 0) && !policy_is_lossy(all, 2, 1));
+	for (unsigned int i = 0; i < 3; i++)
+		assert(!policy_is_lossy(few, 3, i));
+}
+
+/* ---- a READ that a slow path holds up ----------------------------------------------------- */
+
+static void test_rescues(void)
+{
+	enum { COST = 1000000 };
+	const struct policy_conn idle = { .state = CONN_UP, .rate = 10000000, .rtt_ns = 1 }; /* takes 100 ms */
+	const struct policy_conn slow = { .state = CONN_UP, .rate = 100000, .bytes_outstanding = COST };
+	struct policy_conn conns[] = { slow, idle };
+
+	assert(!policy_rescues(conns, 2, 0, COST, 199 * MS, 0));
+	assert(policy_rescues(conns, 2, 0, COST, 201 * MS, 0));
+	assert(!policy_rescues(conns, 2, 0, COST, 201 * MS, 1)); /* longer each time, and not for ever */
+	assert(policy_rescues(conns, 2, 0, COST, 402 * MS, 1));
+	assert(!policy_rescues(conns, 2, 0, COST, 100 * S, 2));
+	assert(!policy_rescues(conns, 1, 0, COST, 100 * S, 0)); /* nobody else */
+	conns[1].rate = 2000000; /* not in half the time */
+	assert(!policy_rescues(conns, 2, 0, COST, 900 * MS, 0));
+	conns[1] = idle;
+	conns[1].bytes_outstanding = 1; /* busy */
+	assert(!policy_rescues(conns, 2, 0, COST, 100 * S, 0));
+	conns[1] = idle;
+	conns[1].state = CONN_SUSPECT;
+	assert(!policy_rescues(conns, 2, 0, COST, 100 * S, 0));
 }
 
 static void test_steered(void)
@@ -682,6 +739,8 @@ int main(void)
 	test_flight();
 	test_steer();
 	test_steered();
+	test_lossy();
+	test_rescues();
 	test_lost();
 	test_may_replay();
 	test_repeat();
