@@ -3,8 +3,10 @@
  * users, and its configuration; what libfuse would only say in words of its own. */
 #include <errno.h>
 #include <fcntl.h>
+#include <fuse_lowlevel.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -142,23 +144,59 @@ int mountpoint_check_fuse(const struct options *options, struct message *ret_err
 	return error;
 }
 
-void mountpoint_mount_failed(const struct options *options, const struct mountpoint *mountpoint,
-			     int error, struct message *ret_error)
+/* What is said on stderr meanwhile, up to its first line's end; and all of it there, where it was asked for. */
+static int mount_and_listen(struct fuse_session *session, const char *path, bool debug, char *said, size_t size)
 {
-	errno = error;
-	if (error == EPERM || (!error && geteuid() == 0 && !has_sys_admin())) {
-		message_set(ret_error, MSG_NO_SYS_ADMIN,
-			    "the kernel refused mount(2): Operation not permitted");
-		message_why(ret_error, "CAP_SYS_ADMIN is %s; /proc/self/status tells it.",
-			    has_sys_admin() ? "there, a security module may forbid it" : "missing");
-		try_container(ret_error);
-		message_try(ret_error, "or have a privileged process mount and pass /dev/fd/N");
-	} else if (error) {
-		message_set(ret_error, MSG_FUSE_FAILED, "mounting FUSE on %s failed: %m",
-			    mountpoint->path);
+	cleanup(closep) int memory_fd = memfd_create("fusenfs-stderr", MFD_CLOEXEC);
+	cleanup(closep) int stderr_fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+	bool listen = memory_fd >= 0 && stderr_fd >= 0 && !debug;
+	int error = 0;
+	ssize_t n;
+
+	said[0] = '\0';
+	if (listen)
+		dup2(memory_fd, STDERR_FILENO);
+	errno = 0;
+	if (fuse_session_mount(session, path))
+		error = errno ? -errno : -EIO;
+	if (!listen)
+		return error;
+	dup2(stderr_fd, STDERR_FILENO);
+	n = pread(memory_fd, said, size - 1, 0);
+	said[n > 0 ? n : 0] = '\0';
+	said[strcspn(said, "\n")] = '\0';
+	return error;
+}
+
+static void refused_by_kernel(struct message *ret_error)
+{
+	message_set(ret_error, MSG_NO_SYS_ADMIN,
+		    "the kernel refused mount(2): Operation not permitted");
+	message_why(ret_error, "CAP_SYS_ADMIN is %s; /proc/self/status tells it.",
+		    has_sys_admin() ? "there, a security module may forbid it" : "missing");
+	try_container(ret_error);
+	message_try(ret_error, "or have a privileged process mount and pass /dev/fd/N");
+}
+
+int mountpoint_mount(struct fuse_session *session, const struct options *options, const struct mountpoint *mountpoint,
+		     struct message *ret_error)
+{
+	char said[256];
+	int error = mount_and_listen(session, mountpoint->path, options->debug, said, sizeof(said));
+
+	if (!error)
+		return 0;
+	errno = -error;
+	if (!can_mount()) { /* errno is about what libfuse tried before */
+		message_set(ret_error, MSG_FUSE_FAILED, "fusermount3 did not mount on %s", mountpoint->path);
+	} else if (error == -EPERM || !has_sys_admin()) {
+		refused_by_kernel(ret_error);
+		said[0] = '\0';
 	} else {
-		message_set(ret_error, MSG_FUSE_FAILED, "mounting FUSE on %s failed",
-			    mountpoint->path);
+		message_set(ret_error, MSG_FUSE_FAILED, "mounting FUSE on %s failed: %m", mountpoint->path);
 	}
+	if (said[0])
+		message_why(ret_error, "it says: %s", said);
 	options_action(options, ret_error);
+	return -EIO;
 }

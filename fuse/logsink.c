@@ -95,7 +95,7 @@ static void put(struct layout *layout, const char *text)
 static void put_text(struct layout *layout, const struct log_record *record)
 {
 	put(layout, record->text);
-	if (record->id != MSG_NONE && record->level <= LEVEL_WARN) {
+	if (record->id != MSG_NONE && record->id != MSG_MOUNTED && record->id != MSG_UNMOUNTED) {
 		put(layout, " [");
 		put(layout, message_id_name(record->id));
 		put(layout, "]");

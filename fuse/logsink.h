@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* logsink - where lines of the log go, and what they look like there. Private to log.c.
  *
- *	text	   fusenfs: warning: nfs: server nas1 not responding, timed out [server-down]
+ *	text	   fusenfs: warning: nfs: server nas1 not responding, timed out [server-down]; the id, by which
+ *		   `fusenfs help` finds more, is on every line but those of the beginning and the end
  *	json	   {"time":"2026-11-27T23:48:12.345Z","level":"warn","error":"server-down","message":"nfs: ...",
  *		   "mount":"/mnt","source":"nas1:/data","pid":812}; one line each. More keys where they are known:
  *		   "conn" (number of the connection), "op" (operation), "why", "try" (an array)

@@ -151,39 +151,51 @@ struct message *message_action(struct message *message, const char *format, ...)
 	return message;
 }
 
-static void print_first_line(const struct message *message, FILE *stream)
+/* Without a stream, which would need memory: that there is none has to be said, too. */
+struct text {
+	char *bytes;
+	size_t used, size;
+};
+
+static void put(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void put(struct text *text, const char *format, ...)
+{
+	va_list args;
+	int n;
+
+	va_start(args, format);
+	n = vsnprintf(text->bytes + text->used, text->size - text->used, format, args);
+	va_end(args);
+	text->used = min_size(text->used + (size_t)(n > 0 ? n : 0), text->size - 1);
+}
+
+static void put_first_line(const struct message *message, struct text *text)
 {
 	enum severity severity = message_severity(message->id);
 
-	fputs("fusenfs: ", stream);
+	put(text, "fusenfs: ");
 	if (severity == SEVERITY_WARNING)
-		fputs("warning: ", stream);
+		put(text, "warning: ");
 	else if (severity == SEVERITY_ERROR && message->action[0])
-		fprintf(stream, "cannot %s: ", message->action);
-	fputs(message->reason, stream);
+		put(text, "cannot %s: ", message->action);
+	put(text, "%s", message->reason);
 	if (severity != SEVERITY_NOTICE)
-		fprintf(stream, " [%s]", message_id_name(message->id));
-	fputc('\n', stream);
+		put(text, " [%s]", message_id_name(message->id));
+	put(text, "\n");
 }
 
-size_t message_format(const struct message *message, bool quiet, char *text, size_t size)
+size_t message_format(const struct message *message, bool quiet, char *bytes, size_t size)
 {
-	FILE *stream;
+	struct text text = { .bytes = bytes, .size = size };
 
-	text[0] = '\0';
-	stream = fmemopen(text, size, "w");
-	if (!stream)
-		return 0;
-	print_first_line(message, stream);
+	put_first_line(message, &text);
 	if (!quiet) {
 		if (message->why[0])
-			fprintf(stream, "  why: %s\n", message->why);
+			put(&text, "  why: %s\n", message->why);
 		for (unsigned int i = 0; i < message->n_tries; i++)
-			fprintf(stream, "  try: %s\n", message->try[i]);
+			put(&text, "  try: %s\n", message->try[i]);
 	}
-	fclose(stream);
-	text[size - 1] = '\0';
-	return strlen(text);
+	return text.used;
 }
 
 void message_print(const struct message *message, bool quiet, FILE *stream)

@@ -17,7 +17,8 @@ static const char *const texts[MSG_COUNT] = {
 			  "The message says what it may be; fusenfs help options, too.",
 	[MSG_OPTION_CONFLICT] = "Two options contradict each other, and which one is meant cannot be told.\n"
 				"Of words for one thing (hard, soft) the rightmost wins; that is no conflict.",
-	[MSG_OPTION_UNSUPPORTED] = "The option is known, but not built. It is refused, for to ignore it could do harm.",
+	[MSG_OPTION_UNSUPPORTED] = "The option is known, but not built. It is refused, for to ignore it could do harm.\n"
+				   "Leave it out, if the mount may be without it; else use the kernel client (mount -t nfs).",
 	[MSG_OPTION_IGNORED] = "The option is one of nfs(5) that cannot matter here. It has no effect; leave it out.",
 	[MSG_MANY_CONNECTIONS] = "More connections than the kernel client would make. Servers limit connections per client:\n"
 				 "if some cannot be made, lower nconnect= or raise the limit of the server.",
@@ -34,13 +35,15 @@ static const char *const texts[MSG_COUNT] = {
 	[MSG_ALREADY_MOUNTED] = "The same export is mounted there already. fusenfs status MOUNT shows it,\n"
 				"fusenfs set and mount -o remount change it.",
 	[MSG_MOUNTPOINT_BUSY] = "Something else is mounted there. Unmount it, or -o overmount if that is meant.",
-	[MSG_STALE_MOUNT] = "A fusenfs mount without its daemon was found, and unmounted to make room for the new one.",
+	[MSG_STALE_MOUNT] = "A fusenfs mount without its daemon was found, and unmounted to make room for the new one.\n"
+			    "It was killed: dmesg says whether for want of memory, coredumpctl whether it had crashed.",
 	[MSG_MOUNTPOINT_DENIED] = "A user may mount only on a directory of his own that he can write to.\n"
 				  "chown it, or mount as root.",
 	[MSG_FUSE_MISSING] = "/dev/fuse does not exist: modprobe fuse. A container needs it from outside:\n"
 			     "--device /dev/fuse and the right to mount.",
 	[MSG_FUSE_DENIED] = "/dev/fuse may not be opened. Its mode should be 0666; in a container the device must be allowed.",
-	[MSG_FUSE_FAILED] = "The kernel or fusermount3 refused the mount. -d shows what libfuse says of it.",
+	[MSG_FUSE_FAILED] = "The kernel or fusermount3 refused the mount; the message has what they say. fusermount3 obeys\n"
+			    "/etc/fuse.conf (mount_max=), and the kernel fs.mount-max (sysctl).",
 	[MSG_FUSERMOUNT_MISSING] = "Users mount and unmount by fusermount3: install the package fuse3.",
 	[MSG_NO_SYS_ADMIN] = "mount(2) was refused: the process lacks CAP_SYS_ADMIN, as in a container without\n"
 			     "--cap-add SYS_ADMIN. A descriptor of /dev/fuse can be passed in instead: /dev/fd/N.",
@@ -51,28 +54,34 @@ static const char *const texts[MSG_COUNT] = {
 	[MSG_CONN_REFUSED] = "The host answers, but nothing listens on that port: no NFS server runs there, or the port is\n"
 			     "another. rpcinfo -p HOST shows what it has registered.",
 	[MSG_CONN_TIMEOUT] = "Packets to that port vanish: host down, wrong address, or a firewall that drops them.",
-	[MSG_CONN_FAILED] = "The connection could not be made; the message has the system's reason.",
+	[MSG_CONN_FAILED] = "The connection could not be made; the message has the system's reason. fusenfs doctor SOURCE\n"
+			    "looks at each step on the way to the server.",
 	[MSG_NET_UNREACHABLE] = "There is no route to the server. ip route get ADDRESS shows what the kernel thinks.",
 	[MSG_RPCBIND_REFUSED] = "The portmapper (port 111) does not answer, so that mountd's port is not known.\n"
 				"Give both: -o port=2049,mountport=20048 (the port that the server has for mountd).",
-	[MSG_MOUNTD_MISSING] = "The server has no MOUNT version 3 service, which NFS version 3 needs for the first handle.",
-	[MSG_MOUNTD_ERROR] = "The server's mountd refused with an error that should not happen. Its log knows more.",
+	[MSG_MOUNTD_MISSING] = "The server has no MOUNT version 3 service, which NFS version 3 needs for the first handle.\n"
+			       "It may serve NFS version 4 only (mount -t nfs4), or mountd is at another port: mountport=.",
+	[MSG_MOUNTD_ERROR] = "The server's mountd failed in a way that is no fault of the command, or answered with what is no\n"
+			     "answer. The server's log (journalctl -u nfs-mountd) knows more.",
 	[MSG_VERSION_UNSUPPORTED] = "fusenfs speaks NFS version 3. For version 4 use the kernel client: mount -t nfs4.",
 	[MSG_NOT_NFS] = "Something answers on that port, but not as an NFS server does: maybe it is the wrong port.",
 	[MSG_EXPORT_NOT_FOUND] = "The server does not export that path. The message lists what it does export;\n"
 				 "showmount -e SERVER shows the same.",
-	[MSG_EXPORT_NOT_DIR] = "The path exists on the server, but is no directory.",
+	[MSG_EXPORT_NOT_DIR] = "The path exists on the server, but is no directory: mount the one that it is in.",
 	[MSG_ACCESS_DENIED_CLIENT] = "The server exports the path, but not to this host. On the server: /etc/exports and\n"
 				     "exportfs -ra, or its own administration.",
 	[MSG_ACCESS_DENIED_PORT] = "The server wants requests from ports below 1024, which only root has:\n"
 				   "mount as root, or allow 'insecure' ports on the server.",
 	[MSG_ACCESS_DENIED_ROOT] = "The root of the export may not be read by whoever mounts: its mode, and root squash on the\n"
 				   "server. Mount as its owner, or change the mode.",
-	[MSG_AUTH_FLAVOR] = "The server wants another kind of identity than AUTH_SYS, mostly Kerberos: not built.",
+	[MSG_AUTH_FLAVOR] = "The server wants another kind of identity than AUTH_SYS, mostly Kerberos: not built. Allow sec=sys\n"
+			    "for the export on the server, or use the kernel client (mount -t nfs -o vers=3,sec=krb5).",
 	[MSG_MOUNT_TIMEOUT] = "The attempt to mount took longer than mounttimeo=. The message names the stage.\n"
 			      "retry= keeps trying; bg mounts without the server.",
-	[MSG_ROOT_FAILED] = "The server gave a handle for the export, and then no attributes for it.",
-	[MSG_TOO_FEW_CONNS] = "Fewer than minconnect= connections could be made.",
+	[MSG_ROOT_FAILED] = "The server gave a handle for the export, and then no attributes for it: mountd works, NFS does\n"
+			    "not. It may be starting, or an old handle may be in the way: exportfs -ra on the server.",
+	[MSG_TOO_FEW_CONNS] = "Fewer than minconnect= connections could be made: the server limits them, or ports are used up.\n"
+			      "Lower minconnect=, or raise the limit; fusenfs doctor SOURCE shows what can be reached.",
 	[MSG_UDP_FRAGMENTS] = "NFS over UDP: a READ or WRITE of that size is cut into IP fragments, which are told apart by 16 bits\n"
 			      "and can be put together wrongly, on a fast link within seconds; the checksum misses some of it\n"
 			      "(RFC 4963). Leave rsize= and wsize= out, use TCP, or say udpfrag where that risk is known.",
@@ -88,27 +97,33 @@ static const char *const texts[MSG_COUNT] = {
 	/* Other commands, the process. */
 	[MSG_UMOUNT_BUSY] = "Somebody has the mount as working directory, or a file on it open. The message says who, as far\n"
 			    "as it may be seen (root sees all). --lazy detaches it; it ends when they are done.",
-	[MSG_UMOUNT_DIRTY] = "Written data is being saved before the mount goes.",
+	[MSG_UMOUNT_DIRTY] = "Written data is being saved before the mount goes. Wait for it; with --force it is given up\n"
+			     "after umounttimeo=.",
 	[MSG_REMOUNT_FIXED] = "The option has another value than on the mount, and can be chosen only when it is made.\n"
 			      "Unmount and mount again. 'live' in fusenfs help options marks what can change.",
 	[MSG_NO_DAEMON] = "No fusenfs mount is there. fusenfs status lists those of this host.",
 	[MSG_CTL_DENIED] = "A mount is controlled by who mounted it, and by root. Nobody else is told anything.",
-	[MSG_NO_MEMORY] = "The system gave no memory. The mount, if there is one, goes on.",
-	[MSG_SYSTEM] = "A system call failed that should not; the message has its error.",
-	[MSG_BUG] = "Something happened that cannot. Please report it, with the log.",
+	[MSG_NO_MEMORY] = "The system gave no memory. The mount, if there is one, goes on. free -m, the limits of the unit or\n"
+			  "container (MemoryMax=), and ulimit -v say who is short of it; cachesize= and wbuf= take less.",
+	[MSG_SYSTEM] = "A system call failed that should not; the message has its error. Often a limit is reached (ulimit -a,\n"
+		       "TasksMax= of the unit, pids of the container), or a security module is in the way (dmesg).",
+	[MSG_BUG] = "Something happened that cannot. Please report it, with the log and what fusenfs doctor\n"
+		    "--bundle=FILE writes.",
 	[MSG_INTERRUPTED] = "A signal ended it before it was mounted; nothing is left behind.",
 	/* The log of a running mount. */
-	[MSG_MOUNTED] = "The mount was made.",
-	[MSG_UNMOUNTED] = "The mount has ended.",
+	[MSG_MOUNTED] = "The mount was made. Nothing is to be done.",
+	[MSG_UNMOUNTED] = "The mount has ended: it was unmounted, or the daemon told to end. Nothing is to be done.",
 	[MSG_SERVER_DOWN] = "The server has not answered for detect= seconds: calls that need it fail (soft, softerr) or wait\n"
 			    "(hard) until its first byte. What is known is told from memory. fusenfs status MOUNT shows\n"
 			    "connections and who waits.",
 	[MSG_SERVER_OK] = "The server answers again; the line has the length of the outage. Nothing is to be done.",
-	[MSG_CONN_DOWN] = "A connection was lost. Its calls went to others, and it is dialled again.",
-	[MSG_CONN_UP] = "A connection is back.",
+	[MSG_CONN_DOWN] = "A connection was lost. Its calls went to others, and it is dialled again. Now and then that is\n"
+			  "nothing; if one is lost again and again, look at its path: fusenfs status MOUNT has its addresses.",
+	[MSG_CONN_UP] = "A connection is back. Nothing is to be done.",
 	[MSG_PATH_MTU] = "NFS over UDP: the path takes smaller packets than before, so READs, WRITEs and listings are smaller\n"
 			 "from now on. Nothing is lost; it is slower.",
-	[MSG_SOFT_TIMEOUT] = "A call was given up at its deadline (optimeo=): the program saw an error.",
+	[MSG_SOFT_TIMEOUT] = "A call was given up at its deadline (optimeo=): the program saw an error. If the server is up,\n"
+			     "it is slow: fusenfs stats MOUNT; a longer timeo= or hard waits for it.",
 	[MSG_OUTCOME_UNKNOWN] = "A call that changes names was sent, and neither an answer nor a look at the result told whether\n"
 				"it happened. The program saw ETIMEDOUT; look whether the change is there before it is repeated.",
 	[MSG_WRITE_LOST] = "Written data could not be saved and was discarded: the server was away for deadtimeo=, refused\n"
@@ -127,13 +142,18 @@ static const char *const texts[MSG_COUNT] = {
 	[MSG_NSM_NO_RECORD] = "It cannot be recorded in /var/lib/fusenfs that there are locks. They work; should fusenfs be killed, the\n"
 			      "server is not told to free them.",
 	[MSG_LOCK_LOST] = "After a restart the server did not give a lock back: somebody else may have it. Its owner's\n"
-			  "next calls on the file fail.",
-	[MSG_VERF_CHANGED] = "The server was restarted before it had stored all that it had taken: that is written again.",
+			  "next calls on the file fail, until he unlocks or closes it: restart the program that has it.",
+	[MSG_VERF_CHANGED] = "The server was restarted before it had stored all that it had taken: that is written again.\n"
+			     "Nothing is lost, and nothing is to be done.",
 	[MSG_VERF_DIFFERS] = "Addresses of the server give different write verifiers, as heads of a cluster do. Files stay on\n"
 			     "one address from now on.",
-	[MSG_STALE_HANDLE] = "A file was removed or replaced on the server while it was in use here.",
-	[MSG_BAD_REPLY] = "The server sent what is no valid answer. The connection was closed, the call goes elsewhere or fails.",
-	[MSG_OPTIONS_SET] = "Options of the running mount were changed, by fusenfs set or mount -o remount.",
+	[MSG_STALE_HANDLE] = "The server no longer knows the handle of the mount's root: the export was made anew, or its file\n"
+			     "system replaced. If it gives another one that is used; otherwise all fails (ESTALE) until the\n"
+			     "export is back, and it is asked for again every half a minute.",
+	[MSG_BAD_REPLY] = "The server sent what is no valid answer. The connection was closed, the call goes elsewhere or fails.\n"
+			  "A fault of the server, or of something in between that changes data: report it there.",
+	[MSG_OPTIONS_SET] = "Options of the running mount were changed, by fusenfs set or mount -o remount. They are lost with\n"
+			    "the mount: what is to stay goes into fstab.",
 	[MSG_NO_CONTROL] = "The control socket could not be made: fusenfs status and the like cannot reach this mount, which\n"
 			   "works all the same. Its directory must belong to who mounts, and nobody else may write to it:\n"
 			   "/run/fusenfs, $XDG_RUNTIME_DIR/fusenfs or /tmp/fusenfs-UID; ctl=PATH puts it elsewhere.",

@@ -305,7 +305,7 @@ static void mountd_timeout(const struct failure_view *view)
 static void mountd_bad_reply(const struct failure_view *view)
 {
 	message_set(view->message, MSG_MOUNTD_ERROR, "the mount service of %s %s", view->mountd,
-		    view->result->error ? "closed the connection" : "sent a malformed reply");
+		    view->result->error == EBADMSG ? "sent a malformed reply" : "closed the connection");
 	message_why(view->message, "MNT, version 3, was sent to port %u (%s).",
 		    view->result->mount_port, mountd_transport(view));
 	message_try(view->message, "showmount -e %s", view->mountd);
@@ -434,17 +434,26 @@ static void access_denied(const struct failure_view *view)
 static void mountd_error(const struct failure_view *view)
 {
 	message_set(view->message, MSG_MOUNTD_ERROR,
-		    "the mount service of %s answered %s for '%.200s'", view->mountd,
-		    mountstat_name(view->result->mountstat), view->query->path);
-	message_why(view->message, "mountstat3 is %u.", view->result->mountstat);
+		    "%s answered MNT of '%.200s' with %s", view->mountd, view->query->path,
+		    mountstat_name(view->result->mountstat));
+	message_why(view->message, "mountstat3 is %u: no fault of the path or of this host's permission.",
+		    view->result->mountstat);
+	message_try(view->message, "on %s: look into the log of its mount service", view->mountd);
 	message_try(view->message, "showmount -e %s", view->mountd);
 }
 
 static void export_not_dir(const struct failure_view *view)
 {
-	message_set(view->message, MSG_EXPORT_NOT_DIR, "'%.200s' on %s is not a directory",
-		    view->query->path, view->host);
+	const char *path = view->query->path, *slash = strrchr(path, '/');
+	char parent[MESSAGE_TEXT_MAX];
+
+	message_set(view->message, MSG_EXPORT_NOT_DIR, "'%.200s' on %s is not a directory", path, view->host);
 	message_why(view->message, "mountd answered MNT3ERR_NOTDIR.");
+	if (slash && slash != path) {
+		snprintf(parent, sizeof(parent), "%.*s", (int)(slash - path), path);
+		try_other_path(view, parent);
+	}
+	message_try(view->message, "showmount -e %s", view->mountd);
 }
 
 static void auth_flavor(const struct failure_view *view)
@@ -468,11 +477,12 @@ static void auth_flavor(const struct failure_view *view)
 			    "%s does not accept AUTH_SYS for '%.200s' (flavors %s)", view->host,
 			    view->query->path, list);
 	message_why(view->message,
-		    "fusenfs identifies users by AUTH_SYS only; refusing rather than "
-		    "mounting without Kerberos.");
+		    "fusenfs identifies users by AUTH_SYS (sec=sys) only; to mount without "
+		    "what the server wants would fail later.");
 	if (kerberos)
 		message_try(view->message, "mount -t nfs -o vers=3,sec=krb5 %s %s", view->source,
 			    view->target);
+	message_try(view->message, "on %s: allow sec=sys for the export", view->host);
 }
 
 /* ---- the rest ---------------------------------------------------------------------------- */

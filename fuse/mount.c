@@ -214,24 +214,6 @@ static int new_session(struct mount *mount)
 	return mount->session ? 0 : -EINVAL;
 }
 
-/* libfuse and fusermount3 say on stderr what went wrong, in their words; ours follow. */
-static int session_mount(struct mount *mount)
-{
-	cleanup(closep) int null_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
-	cleanup(closep) int stderr_fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
-	bool hide = null_fd >= 0 && stderr_fd >= 0 && !mount->options->debug;
-	int error = 0;
-
-	if (hide)
-		dup2(null_fd, STDERR_FILENO);
-	errno = 0;
-	if (fuse_session_mount(mount->session, mount->point.path))
-		error = errno ? -errno : -EIO;
-	if (hide)
-		dup2(stderr_fd, STDERR_FILENO);
-	return error;
-}
-
 static void session_gone(struct fs *fs)
 {
 	eventfd_write(mount_of(fs)->gone_fd, 1);
@@ -255,11 +237,9 @@ static int stage_fuse(struct mount *mount)
 
 	if (error)
 		return fail_system(mount, "cannot make a FUSE session", error);
-	error = session_mount(mount);
-	if (error) {
-		mountpoint_mount_failed(mount->options, &mount->point, -error, mount->error);
-		return -EIO;
-	}
+	error = mountpoint_mount(mount->session, mount->options, &mount->point, mount->error);
+	if (error)
+		return error;
 	mount->mounted = mount->point.fuse_fd < 0;
 	error = dev_init_session(mount->session);
 	if (!error)
@@ -544,7 +524,8 @@ int mount_main(const struct options *options, void (*ready)(void *userdata, cons
 	int error;
 
 	if (!mount) {
-		message_set(ret_error, MSG_NO_MEMORY, "not enough memory");
+		message_set(ret_error, MSG_NO_MEMORY, "out of memory");
+		options_action(options, ret_error);
 		return EXIT_SYSTEM;
 	}
 	error = run_stages(mount);

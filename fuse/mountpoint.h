@@ -17,6 +17,8 @@
 
 #include "message.h"
 
+struct fuse_session;
+struct message;
 struct options;
 
 struct mountpoint {
@@ -42,9 +44,11 @@ int mountpoint_check_device(struct message *ret_error);
 int mountpoint_check_helper(struct message *ret_error);
 bool mountpoint_user_allow_other(void);
 
-/* mountpoint_mount_failed - the message for a mount(2) that failed with this errno (0: unknown). */
-void mountpoint_mount_failed(const struct options *options, const struct mountpoint *mountpoint,
-			     int error, struct message *ret_error);
+/* mountpoint_mount - mount the session there, by mount(2) or fusermount3. Returns -EIO with a message that has what
+ * libfuse or fusermount3 say of it, unless options->debug, when that goes to stderr. Which is caught for the while:
+ * what other threads say there is lost. */
+int mountpoint_mount(struct fuse_session *session, const struct options *options, const struct mountpoint *mountpoint,
+		     struct message *ret_error);
 
 /* What is mounted at a path, by /proc/self/mountinfo alone. */
 struct mount_entry {

@@ -268,7 +268,7 @@ def test_new_root_handle(mount, own):
     assert errno_of(os.stat, m.path / "before") == errno.ENOENT
     assert os.stat(m.path).st_ino == os.stat(own.top).st_ino
     create(m.path / "more", b"more")
-    assert "a new handle" in m.log()
+    assert "a new handle: it is used from now on [stale-handle]" in m.log()
     m.umount()
 
 

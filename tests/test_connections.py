@@ -380,6 +380,8 @@ def test_server_restart_is_logged(mount, server):
     full(m)
     create(m.path / "f", b"x")
     assert m.log().count(SERVER_DOWN) == 1 and m.log().count("OK (outage") == 1
+    assert re.search(r"OK \(outage \d+\.\d s\) \[server-ok\]$", m.log(), re.MULTILINE)
+    wait_for(lambda: re.search(r"up \(\d+ of \d+\) \[conn-up\]$", m.log(), re.MULTILINE), 10, "the connections' line")
 
 
 def test_cached_handles_survive_a_restart(mount, server):
@@ -649,6 +651,7 @@ def test_read_of_nothing(mount, proxy):
     proxy.on("READ", Rewrite(reply=lambda call, record: record[:24] + rpc.u32(0) * 5))
     with fails(errno.EIO, errno.ETIMEDOUT):
         read_direct(m.path / "f", MIB)
+    assert re.search(r"bad reply on connection \d from \S+: .* \[bad-reply\]$", m.log(), re.MULTILINE)
 
 
 @pytest.mark.parametrize("count", [1, 1000, 4096, 100_001])

@@ -645,6 +645,7 @@ def test_every_live_option(mount):
         assert result.status == 0, result
         if name not in ("ac", "noac", "actimeo"):
             assert word in status(m)["options"].split(","), word
+    assert re.search(rf"options of {m.path}: \S+ \[options-set\]$", m.log(), re.MULTILINE)
     (m.path / "f").write_bytes(b"x" * 100000)
     assert (m.path / "f").read_bytes() == b"x" * 100000
 

@@ -636,4 +636,4 @@ def test_bundle_without_a_mount(source, tmp_path):
 def test_bundle_overwrites_nothing(source, tmp_path):
     (tmp_path / "b.tar").write_text("mine")
     done = run_bounded(argv(source, f"--bundle={tmp_path}/b.tar"), 30, check=False)
-    assert done.returncode == 2 and "File exists" in done.stdout and (tmp_path / "b.tar").read_text() == "mine"
+    assert done.returncode == 2 and "b.tar: File exists [system]" in done.stdout and (tmp_path / "b.tar").read_text() == "mine"

@@ -605,7 +605,8 @@ def test_optimeo(mount, proxy):
     m = through(mount, proxy, f"{ASKING},timeo=600,retrans=5,optimeo=1")
     error, seconds = deadline_of_stat(m, proxy, 10)
     assert error in ("ETIMEDOUT", "EHOSTDOWN") and 0.5 < seconds < 3
-    assert re.search(rf"\w+ of process \d+ \(user {os.getuid()}\) gave up after 1\.\d s: Connection timed out", m.log())
+    assert re.search(rf"\w+ of process \d+ \(user {os.getuid()}\) gave up after 1\.\d s: "
+                     r"Connection timed out \[soft-timeout\]", m.log())
 
 
 @pytest.mark.slow

@@ -147,9 +147,20 @@ def every_message_is_said(top):
             yield f"message.h: {enumerator}"
 
 
+def every_message_is_provoked(top):
+    """Each id of the catalogue is named by a test, as the user sees it ([id]) or as JSON has it ("id"). That something
+    is broken which cannot break is left to a unit test."""
+    told = "".join(text for _, text in sources(top, "tests", suffixes=(".py",)))
+    units = "".join(text for _, text in sources(top, "tests/unit"))
+    for enumerator, name in re.findall(r'\bX\((MSG_\w+), "([^"]+)"', (top / "fuse/message.h").read_text()):
+        named = re.search(rf"\[{name}\\?\]|[\"']{name}[\"']", told)
+        if not named and not (name == "bug" and enumerator in units):
+            yield f"message.h: {name}"
+
+
 RULES = [fuse_uses_public_headers, conn_uses_only_itself, conn_knows_no_fuse, conn_never_logs,
          codecs_in_their_place, nfs3_types_in_their_place, no_header_named_fuse, policy_is_pure,
-         has_licence, is_not_too_long, every_message_is_said]
+         has_licence, is_not_too_long, every_message_is_said, every_message_is_provoked]
 
 
 @pytest.fixture
@@ -188,6 +199,7 @@ BROKEN = [
     (has_licence, "fuse/new.c", "int x;"),
     (is_not_too_long, "fuse/new.c", "\n" * 1001),
     (every_message_is_said, "fuse/message.h", 'X(MSG_NOBODY, "nobody", EXIT_OK, SEVERITY_NOTICE)'),
+    (every_message_is_provoked, "fuse/message.h", 'X(MSG_NOBODY, "no" "body", EXIT_OK, SEVERITY_NOTICE)'.replace('" "', "-")),
 ]
 
 

@@ -3,6 +3,7 @@
 call says is a hint: the answer to the LOCK that follows it counts."""
 
 import fcntl
+import re
 import signal
 import socket
 import struct
@@ -319,6 +320,19 @@ def test_program_of_somebody_else(nlm, client, mount, far):
     mounted.umount()
     assert client.program_port() == port
     sock.close()
+
+
+def test_unlock_without_answer(m, nlm):
+    """The server answers everything but UNLOCK: the mount goes all the same, and the log says what is left."""
+    nlm.answers[UNLOCK] = [None]
+    with Process(m.path / "f") as process:
+        assert process.lock() is None
+    nlm.heard(UNLOCK)
+    m.expect_log(r"\[locks-left\]")
+    began = time.monotonic()
+    m.umount()
+    assert time.monotonic() - began < 8
+    assert re.search(r"locks could not be given back: .* \(fusenfs sm-notify\) \[locks-left\]$", m.log(), re.MULTILINE)
 
 
 def test_what_the_dead_left_is_replaced(nlm, client, mount):

@@ -4,6 +4,7 @@ was restarted between WRITE and COMMIT and has forgotten what it only had in mem
 
 import errno
 import os
+import re
 import select
 import signal
 
@@ -106,6 +107,7 @@ def test_written_again_when_told_to_end(mount, server):
         os.kill(m.pid, signal.SIGTERM)
         wait_for(lambda: not m.mounted, 15)
         assert (m.server_path / "f").read_bytes()[:BLOCK] == b"A" * BLOCK
+        assert re.search(AGAIN + r" of file \d+ again \[verf-changed\]", m.log())
         child.kill()
 
 

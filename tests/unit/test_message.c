@@ -388,13 +388,20 @@ static void test_access(void)
 	s.result.n_flavors = 2;
 	end(&s, CANNOT("nas1:/data")
 	    "nas1 wants Kerberos for '/data' (flavors 390003,390005) [auth-flavor]\n"
-	    "  why: fusenfs identifies users by AUTH_SYS only; refusing rather than mounting without "
-	    "Kerberos.\n"
-	    "  try: mount -t nfs -o vers=3,sec=krb5 nas1:/data /mnt\n");
+	    "  why: fusenfs identifies users by AUTH_SYS (sec=sys) only; to mount without what the "
+	    "server wants would fail later.\n"
+	    "  try: mount -t nfs -o vers=3,sec=krb5 nas1:/data /mnt\n"
+	    "  try: on nas1: allow sec=sys for the export\n");
 
 	begin(&s, "nas1:/file", MOUNT_NOT_DIRECTORY);
 	end(&s, CANNOT("nas1:/file") "'/file' on nas1 is not a directory [export-not-dir]\n"
-	    "  why: mountd answered MNT3ERR_NOTDIR.\n");
+	    "  why: mountd answered MNT3ERR_NOTDIR.\n"
+	    "  try: showmount -e nas1\n");
+	begin(&s, "nas1:/data/file", MOUNT_NOT_DIRECTORY);
+	end(&s, CANNOT("nas1:/data/file") "'/data/file' on nas1 is not a directory [export-not-dir]\n"
+	    "  why: mountd answered MNT3ERR_NOTDIR.\n"
+	    "  try: fusenfs nas1:/data /mnt\n"
+	    "  try: showmount -e nas1\n");
 }
 
 static void test_deadline(void)
