@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/../.."
 . tests/lab/packages.sh
+. tests/lab/root.sh
 
 PACKAGES=systemd,systemd-sysv,dbus,fuse3,libfuse3-3,libnfs13,libjansson4,libmicrohttpd12,iproute2,procps,util-linux
 dir=/var/tmp/fusenfs-boot
@@ -15,15 +16,6 @@ Usage: tests/lab/boot.sh [ARGUMENT...]
   ARGUMENT   for pytest: tests/lab/boot.sh -k watchdog -x
 The image is kept in /var/tmp/fusenfs-boot: remove that to start afresh.
 EOT
-}
-
-# mirror: where this machine gets its packages from
-mirror()
-{
-	local uris
-	# shellcheck disable=SC2016 # expanded by apt-get
-	mapfile -t uris < <(apt-get indextargets --format '$(REPO_URI)' 'Label: Debian')
-	echo "${uris[0]:-http://deb.debian.org/debian}"
 }
 
 # Under its own name only when it is complete. The release is this machine's: the program is built here.

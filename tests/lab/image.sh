@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/../.."
 . tests/lab/packages.sh
+. tests/lab/root.sh
 
 dir=/var/tmp/fusenfs-image
 
@@ -18,15 +19,6 @@ esac
 storage()
 {
 	buildah --root $dir/storage --runroot $dir/run --storage-driver vfs "$@"
-}
-
-# mirror: where this machine gets its packages from
-mirror()
-{
-	local uris
-	# shellcheck disable=SC2016 # expanded by apt-get
-	mapfile -t uris < <(apt-get indextargets --format '$(REPO_URI)' 'Label: Debian')
-	echo "${uris[0]:-http://deb.debian.org/debian}"
 }
 
 # What docker.io/library/debian:bookworm-slim is, near enough.

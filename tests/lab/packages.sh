@@ -46,18 +46,34 @@ missing_packages()
 # install_packages NAME...: silent when nothing is missing
 install_packages()
 {
-	local missing log
+	local missing
 	mapfile -t missing < <(missing_packages "$@")
 	[ ${#missing[@]} -gt 0 ] || return 0
 	command -v apt-get >/dev/null || die "needs Debian's packages ${missing[*]}"
 	echo "Installing ${missing[*]}"
+	apt_get install "${missing[@]}"
+}
+
+# install_build_dependencies DIR: what DIR/debian/control wants on this release; silent when nothing is missing
+install_build_dependencies()
+{
+	local missing
+	! missing=$(cd "$1" && dpkg-checkbuilddeps 2>&1) || return 0
+	echo "Installing ${missing#*dependencies: }"
+	apt_get build-dep "$1"
+}
+
+# apt_get COMMAND WORD...: its output only when it fails
+apt_get()
+{
+	local log
 	log=$(mktemp)
-	apt_install "$log" "${missing[@]}" || { tail -n 20 "$log" >&2; rm -f "$log"; die "apt-get failed"; }
+	apt_guarded "$log" "$@" || { tail -n 20 "$log" >&2; rm -f "$log"; die "apt-get failed"; }
 	rm -f "$log"
 }
 
 # The subshell's trap takes the guard away again, also after ^C.
-apt_install()
+apt_guarded()
 (
 	log=$1
 	shift
@@ -67,7 +83,7 @@ apt_install()
 		chmod 755 $POLICY
 	fi
 	export DEBIAN_FRONTEND=noninteractive
-	{ apt-get -q update && apt-get -qy install --no-install-recommends "$@"; } >"$log" 2>&1 || exit
+	{ apt-get -q update && apt-get -qy --no-install-recommends "$@"; } >"$log" 2>&1 || exit
 	keep_off_next_boot "$@" >>"$log" 2>&1
 )
 
