@@ -15,6 +15,8 @@ POLICY=/usr/sbin/policy-rc.d
 
 # Debian's tools first: another Python or meson may precede them in PATH.
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin:$PATH
+PROGRAMS=/var/cache/fusenfs-tests # programs out of packages that are not installed
+PATH+=:$PROGRAMS
 
 die()
 {
@@ -61,6 +63,28 @@ install_build_dependencies()
 	! missing=$(cd "$1" && dpkg-checkbuilddeps 2>&1) || return 0
 	echo "Installing ${missing#*dependencies: }"
 	apt_get build-dep "$1"
+}
+
+# fetch_program PACKAGE NAME: one program of a package that has a service and brings much else along; kept in PROGRAMS.
+# Silent when it is there; a test is skipped when it cannot be had.
+fetch_program()
+(
+	! command -v "$2" >/dev/null || exit 0
+	work=$(mktemp -d)
+	trap 'rm -rf "$work"' EXIT
+	cd "$work" || exit
+	echo "Fetching $2"
+	if download "$1" && dpkg-deb --fsys-tarfile "$1"_*.deb | tar -x ./usr/bin/"$2"; then
+		install -D -t "$PROGRAMS" usr/bin/"$2"
+	else
+		echo "$2 cannot be had: no package $1" >&2
+	fi
+)
+
+download()
+{
+	set -- apt-get -q -o APT::Sandbox::User=root download "$1"
+	"$@" >/dev/null 2>&1 || { apt-get -q update && "$@"; } >/dev/null 2>&1
 }
 
 # apt_get COMMAND WORD...: its output only when it fails
