@@ -20,6 +20,8 @@ struct live {
 	char *point;
 	char *given; /* the lists that give what is in force now */
 	char mounted[64]; /* the words of the last remount: ro and the like */
+	int (*serve)(void *userdata, const struct sockaddr_storage *sa);
+	void *userdata;
 };
 
 struct live *live_new(struct fs *fs, struct options *options, const char *point)
@@ -64,7 +66,23 @@ char *live_words(const struct live *live)
 	return options_words(list, true, found ? live->fs->rsize : 0, found ? live->fs->wsize : 0);
 }
 
-/* The first that can fail, so the first. */
+void live_on_metrics(struct live *live, int (*serve)(void *userdata, const struct sockaddr_storage *sa), void *userdata)
+{
+	live->serve = serve;
+	live->userdata = userdata;
+}
+
+static int move_metrics(struct live *live, const struct options *future, struct message *ret_error)
+{
+	int error = 0;
+
+	if (live->serve && memcmp(&future->metrics, &live->options->metrics, sizeof(future->metrics)))
+		error = live->serve(live->userdata, &future->metrics);
+	if (error)
+		message_set(ret_error, MSG_BAD_VALUE, "metrics= cannot be served there: %s", strerrordesc_np(-error));
+	return error;
+}
+
 static int tune_pools(struct live *live, const struct options *options)
 {
 	struct pool_config config;
@@ -75,6 +93,21 @@ static int tune_pools(struct live *live, const struct options *options)
 		return -ENOMEM;
 	locks_tune(live->fs->locks, options);
 	return 0;
+}
+
+/* What can fail, so the first. */
+static int make_possible(struct live *live, const struct options *future, struct message *ret_error)
+{
+	int error = move_metrics(live, future, ret_error);
+
+	if (error)
+		return error;
+	error = tune_pools(live, future);
+	if (error) {
+		move_metrics(live, live->options, ret_error);
+		message_set(ret_error, MSG_NO_MEMORY, "out of memory for connections");
+	}
+	return error;
 }
 
 /* Of root the kernel's is set; where that may not be, our own. */
@@ -122,11 +155,9 @@ int live_set(struct live *live, const char *list, enum live_how how, struct mess
 	if (changes->any) {
 		*future = *live->options;
 		options_apply_changes(changes, future);
-		error = tune_pools(live, future);
-		if (error) {
-			message_set(ret_error, MSG_NO_MEMORY, "out of memory for connections");
+		error = make_possible(live, future, ret_error);
+		if (error)
 			return error;
-		}
 		options_apply_changes(changes, live->options);
 		tell_others(live, before);
 		log_info(MSG_OPTIONS_SET, "options of %s: %s", live->point, list);

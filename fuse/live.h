@@ -19,6 +19,10 @@ struct live;
 struct live *live_new(struct fs *fs, struct options *options, const char *point);
 void live_free(struct live *live); /* takes NULL */
 
+/* live_on_metrics - who serves metrics=: serve() is called before anything else changes, with the address that is to be
+ * (AF_UNSPEC: none), and from within live_set(). 0, or -errno: then it serves as before, and nothing changes. */
+void live_on_metrics(struct live *live, int (*serve)(void *userdata, const struct sockaddr_storage *sa), void *userdata);
+
 enum live_how {
 	LIVE_SET,           /* words of mount(2), such as ro, are an error */
 	LIVE_REMOUNT,       /* they are the caller's business */

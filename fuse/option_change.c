@@ -202,7 +202,7 @@ int options_change(const char *given, const char *list, bool remount, struct opt
 	}
 	if (error == -ENOMEM)
 		message_set(ret_error, MSG_NO_MEMORY, "out of memory");
-	pair_free(pair); /* ret_changes has pointers into it, which nobody follows: strings are not live */
+	pair_free(pair); /* ret_changes has pointers into it, which nobody follows: of live strings the meaning counts */
 	return error;
 }
 
@@ -232,11 +232,12 @@ void options_apply_changes(const struct options_changes *changes, struct options
 		const struct option_row *row = &option_table[i];
 		size_t at = row->offset - begin;
 
-		if (changes->rows[i] && row->offset >= begin && row->offset < end)
+		if (changes->rows[i] && row->kind != KIND_STRING && row->offset >= begin && row->offset < end)
 			store((char *)options + at, (const char *)&changes->options + at, row->size);
 	}
 	options->soft_deadline_ns = changes->options.soft_deadline_ns;
 	options->noac = changes->options.noac;
+	options->metrics = changes->options.metrics; /* one thread's */
 }
 
 /* ---- words ------------------------------------------------------------------------------- */

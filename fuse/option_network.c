@@ -45,7 +45,7 @@ static int bad_list(struct parser *parser, const char *name, const char *text, c
 static int bad_metrics(struct parser *parser, const char *why)
 {
 	bad_list(parser, "metrics", parser->draft.options.metrics_text, why);
-	message_why(parser->error, "ADDR:PORT, [ADDR]:PORT for IPv6, or PORT for 127.0.0.1.");
+	message_why(parser->error, "ADDR:PORT, [ADDR]:PORT for IPv6, PORT for 127.0.0.1, or off.");
 	return -EINVAL;
 }
 
@@ -60,6 +60,11 @@ static int complete_metrics(struct parser *parser)
 	bool v6 = port && text[0] == '[' && port[-1] == ']';
 	unsigned long number;
 
+	if (text && !strcmp(text, "off")) {
+		free(options->metrics_text);
+		options->metrics_text = NULL;
+		return 0;
+	}
 	if (!text)
 		return 0;
 #ifndef HAVE_MICROHTTPD

@@ -194,8 +194,8 @@ struct options {
 	char *fsname;            /* source.text unless given */
 	char *subtype;           /* "fusenfs" unless given */
 	bool nonempty, overmount;
-	char *metrics_text;      /* metrics= as typed; NULL: off */
-	struct sockaddr_storage metrics; /* of it */
+	char *metrics_text;      /* metrics= as typed, at the start; NULL: off */
+	struct sockaddr_storage metrics; /* of it, now: the control thread's; AF_UNSPEC: off */
 	char *ctl;               /* where the control socket is to be; NULL: the usual place */
 
 	struct options_note notes[OPTIONS_MAX_NOTES];

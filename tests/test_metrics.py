@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.command import fusenfs, status
 from lab.procs import run_bounded, wait_for
 from support import MIB, create, once_ready, pattern, read
 from test_service import PROGRAM, SHORT, process, words
@@ -126,6 +127,33 @@ def test_off(mount):
     m = mount(nconnect=1)
     listening = run_bounded(["ss", "-Htlnp"]).stdout
     assert f"pid={m.pid}," not in listening
+
+
+def refused(host="127.0.0.1", port=PORT):
+    with pytest.raises(ConnectionRefusedError):
+        get("/livez", host, port)
+    return True
+
+
+def test_live(mount):
+    """It can be begun, moved and ended while it is mounted; what cannot be had changes nothing."""
+    m = mount(nconnect=1)
+    assert refused()
+    for value, host, port, gone in ((f"{PORT}", "127.0.0.1", PORT, None), (f"127.0.0.2:{PORT}", "127.0.0.2", PORT, "127.0.0.1"),
+                                    (f"0.0.0.0:{PORT}", "127.0.0.3", PORT, None), (f"[::1]:{PORT + 1}", "::1", PORT + 1, "127.0.0.2")):
+        assert fusenfs("set", m.path, f"metrics={value}").status == 0
+        assert get("/livez", host, port)[0] == 200 and f"metrics={value}" in status(m)["options"].split(",")
+        assert gone is None or refused(gone)
+    with socket.create_server(("127.0.0.1", PORT)):
+        for words in (f"timeo=77,metrics={PORT}", f"timeo=77,metrics=192.0.2.1:{PORT}", "metrics=nowhere"):
+            result = fusenfs("set", m.path, words)
+            assert result.status == 1 and "[bad-value]" in result.output, result
+            assert get("/readyz", "::1", PORT + 1)[0] == 200
+            assert f"metrics=[::1]:{PORT + 1}" in status(m)["options"] and "timeo=77" not in status(m)["options"]
+    assert fusenfs("set", m.path, "metrics=off,timeo=77").status == 0 and refused("::1", PORT + 1)
+    assert "metrics=" not in status(m)["options"] and "timeo=77" in status(m)["options"]
+    assert fusenfs("set", m.path, "metrics=off").status == 0
+    assert fusenfs("set", m.path, f"metrics={PORT}").status == 0 and samples(get("/metrics")[1])["fusenfs_ready"] == 1
 
 
 def test_strange_requests(mount):

@@ -318,6 +318,27 @@ static void open_metrics(struct control *control, const struct options *options)
 			 strerrordesc_np(-error));
 }
 
+/* Where there was another address of the same port, it has to go first. */
+static int serve_metrics(void *userdata, const struct sockaddr_storage *sa)
+{
+	struct control *control = userdata;
+	struct metrics *before = control->metrics;
+	int error = 0;
+
+	control->metrics = NULL;
+	if (sa->ss_family != AF_UNSPEC)
+		error = metrics_open(&control->report, sa, &control->metrics);
+	if (!error || !before) {
+		metrics_close(before);
+		return error;
+	}
+	metrics_close(before);
+	error = metrics_open(&control->report, sa, &control->metrics);
+	if (error && metrics_open(&control->report, &control->report.fs->options->metrics, &control->metrics))
+		log_warn(MSG_NO_METRICS, "metrics= is not served any more: its port was taken");
+	return error;
+}
+
 static void tell_no_socket(const struct options *options, int error)
 {
 	if (options->ctl)
@@ -339,6 +360,8 @@ struct control *control_start(struct fs *fs, struct options *options, const char
 	control->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	control->live = live_new(fs, options, point);
 	report_init(&control->report, fs, control->live);
+	if (control->live)
+		live_on_metrics(control->live, serve_metrics, control);
 	error = control->stop_fd < 0 ? -errno : control->live ? 0 : -ENOMEM;
 	if (!error)
 		open_metrics(control, options);
