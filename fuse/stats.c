@@ -2,6 +2,7 @@
 /* stats - see stats.h. */
 #include "stats.h"
 
+#include <errno.h>
 #include <linux/fuse.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -22,7 +23,7 @@ struct user {
 /* One writer at a time. */
 struct part {
 	struct histogram op[STATS_OPS];
-	_Atomic(uint64_t) errors[STATS_OPS];
+	_Atomic(uint64_t) errors[STATS_OPS][STATS_ERRNOS];
 	_Atomic(uint64_t) read_bytes, written_bytes, n_meta, n_meta_hits;
 	struct user users[STATS_USERS];
 } __attribute__((aligned(LINE)));
@@ -50,6 +51,32 @@ static const char *const names[STATS_OPS] = {
 const char *stats_op_name(unsigned int opcode)
 {
 	return opcode < STATS_OPS ? names[opcode] : NULL;
+}
+
+/* What a file system tells programs; the first is everything else. */
+static const struct {
+	int number;
+	const char *name;
+} errnos[STATS_ERRNOS] = {
+	{ 0, "other" },
+#define E(name) { name, #name }
+	E(ENOENT), E(EACCES), E(EPERM),  E(EEXIST),  E(ENOTDIR),      E(EISDIR),     E(ENOTEMPTY), E(EXDEV),
+	E(EROFS),  E(ENOSPC), E(EDQUOT), E(EFBIG),   E(ENAMETOOLONG), E(EINVAL),     E(ESTALE),    E(EIO),
+	E(EINTR),  E(EAGAIN), E(ENOLCK), E(ENODATA), E(EOPNOTSUPP),   E(ETIMEDOUT),  E(EHOSTDOWN),
+#undef E
+};
+
+const char *stats_errno_name(unsigned int kind)
+{
+	return kind < STATS_ERRNOS ? errnos[kind].name : NULL;
+}
+
+static unsigned int errno_kind(int error)
+{
+	for (unsigned int kind = 1; kind < STATS_ERRNOS; kind++)
+		if (errnos[kind].number == -error)
+			return kind;
+	return 0;
 }
 
 /* Pages of zeros: most operations never happen, and what was never written to takes no memory. */
@@ -146,7 +173,7 @@ static void count_in(struct part *part, const struct stats_sample *sample)
 {
 	histogram_add(&part->op[sample->opcode], sample->took_ns);
 	if (sample->error)
-		histogram_count(&part->errors[sample->opcode], 1);
+		histogram_count(&part->errors[sample->opcode][errno_kind(sample->error)], 1);
 	if (sample->opcode == FUSE_READ) {
 		histogram_count(&part->read_bytes, sample->bytes);
 	} else if (sample->opcode == FUSE_WRITE) {
@@ -190,15 +217,25 @@ void stats_totals(struct stats *stats, struct stats_totals *ret_totals)
 	}
 }
 
+void stats_errors(struct stats *stats, unsigned int opcode, uint64_t ret_errors[STATS_ERRNOS])
+{
+	for (unsigned int kind = 0; kind < STATS_ERRNOS; kind++) {
+		ret_errors[kind] = 0;
+		for (unsigned int i = 0; i < stats->n_parts; i++)
+			ret_errors[kind] += relaxed(&stats->parts[i]->errors[opcode][kind]);
+	}
+}
+
 uint64_t stats_op(struct stats *stats, unsigned int opcode, struct histogram_sum *sum)
 {
-	uint64_t n_errors = 0;
+	uint64_t errors[STATS_ERRNOS], n = 0;
 
-	for (unsigned int i = 0; i < stats->n_parts; i++) {
+	for (unsigned int i = 0; i < stats->n_parts; i++)
 		histogram_read(&stats->parts[i]->op[opcode], sum);
-		n_errors += relaxed(&stats->parts[i]->errors[opcode]);
-	}
-	return n_errors;
+	stats_errors(stats, opcode, errors);
+	for (unsigned int kind = 0; kind < STATS_ERRNOS; kind++)
+		n += errors[kind];
+	return n;
 }
 
 static void add_user(const struct user *user, struct stats_user users[], unsigned int *n, unsigned int max)

@@ -16,10 +16,12 @@
 struct pool;
 struct stats;
 
-enum { STATS_OPS = 48, STATS_USERS = 64 };
+enum { STATS_OPS = 48, STATS_USERS = 64, STATS_ERRNOS = 24 };
 
 /* stats_op_name - of a FUSE opcode below STATS_OPS: "READ"; NULL: not counted. */
 const char *stats_op_name(unsigned int opcode);
+/* stats_errno_name - of a kind of error below STATS_ERRNOS: "ENOENT"; "other": none of those; NULL: there is no such kind. */
+const char *stats_errno_name(unsigned int kind);
 
 struct stats *stats_new(struct pool *pool);
 void stats_free(struct stats *stats); /* takes NULL */
@@ -42,8 +44,9 @@ struct stats_totals {
 	uint64_t n_meta, n_meta_hits; /* operations but READ and WRITE; answered from memory */
 };
 void stats_totals(struct stats *stats, struct stats_totals *ret_totals);
-/* stats_op - add how long it took to *sum. Returns how many of them failed. */
+/* stats_op - add how long it took to *sum. Returns how many of them failed. stats_errors - with what: of each kind. */
 uint64_t stats_op(struct stats *stats, unsigned int opcode, struct histogram_sum *sum);
+void stats_errors(struct stats *stats, unsigned int opcode, uint64_t ret_errors[STATS_ERRNOS]);
 
 /* Who made requests lately: a few per loop, the least recent make room. Counted since it was first seen. */
 struct stats_user {

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """metrics=: /metrics, /livez and /readyz over HTTP, with the server up and down."""
 
+import contextlib
+import errno
 import http.client
 import json
 import os
@@ -15,7 +17,7 @@ import pytest
 
 from lab.command import fusenfs, status
 from lab.procs import run_bounded, wait_for
-from support import MIB, create, once_ready, pattern, read
+from support import MIB, create, errno_of, once_ready, pattern, read
 from test_service import PROGRAM, SHORT, process, words
 
 PORT = 9101
@@ -63,7 +65,7 @@ def test_metrics(mount):
         assert found[f'fusenfs_connection_up{{conn="{conn}"}}'] == 1
     sent = sum(found[f'fusenfs_connection_sent_bytes_total{{conn="{conn}"}}'] for conn in (0, 1))
     assert sent > 3 * MIB and found["fusenfs_written_bytes_total"] == 3 * MIB
-    assert found['fusenfs_fuse_errors_total{op="LOOKUP"}'] >= 1
+    assert found['fusenfs_fuse_errors_total{op="LOOKUP",errno="ENOENT"}'] >= 1
     for name, op in (("fuse", "LOOKUP"), ("rpc", "WRITE")):
         series = [value for key, value in found.items()
                   if key.startswith(f'fusenfs_{name}_request_duration_seconds_bucket{{op="{op}"')]
@@ -72,6 +74,22 @@ def test_metrics(mount):
         assert found[f'fusenfs_{name}_request_duration_seconds_sum{{op="{op}"}}'] > 0
     assert f'mount="{m.path}"' in text and found["fusenfs_process_resident_memory_bytes"] > MIB
     assert get("/livez") == (200, "ok\n") and get("/readyz") == (200, "ok\n")
+
+
+def test_errors(mount, server):
+    """By operation and error; what is not one of those that file systems tell is "other"."""
+    (server.rw / "d/e").mkdir(parents=True)
+    (server.rw / "f").write_bytes(b"")
+    m = mount(nconnect=1, options=f"metrics={PORT}")
+    for func, words, error in ((os.mkdir, [m.path / "d"], "EEXIST"), (os.rmdir, [m.path / "d"], "ENOTEMPTY"),
+                               (os.stat, [m.path / "missing"], "ENOENT"), (os.link, [m.path / "f", m.path / "g"], "EMLINK")):
+        with server.inject(f"linkat:error={error}") if error == "EMLINK" else contextlib.nullcontext():
+            assert errno.errorcode[errno_of(func, *words)] == error
+    errors = {key: value for key, value in samples(get("/metrics")[1]).items() if "fuse_errors_total" in key}
+    for op, name in (("RMDIR", "ENOTEMPTY"), ("LOOKUP", "ENOENT"), ("LINK", "other")):
+        assert errors[f'fusenfs_fuse_errors_total{{op="{op}",errno="{name}"}}'] >= 1, errors
+    rmdir = status(m)["operations"]["RMDIR"]
+    assert rmdir["errors"] == 1 and rmdir["errnos"] == {"ENOTEMPTY": 1}
 
 
 # tests/run fetches it; where the tests are to be complete its lack is a failure.

@@ -101,9 +101,27 @@ static void put_histogram(FILE *stream, const char *name, const char *op, const 
 	fprintf(stream, "fusenfs_%s_count{op=\"%s\"} %llu\n", name, op, count);
 }
 
+/* Only what has happened: most errors never do. */
+static void put_errors(struct report *report, FILE *stream)
+{
+	static const char name[] = "fuse_errors_total";
+	uint64_t errors[STATS_ERRNOS];
+
+	begin(stream, name, "counter", "Requests that ended with an error, \"not there\" (ENOENT) among them.");
+	for (unsigned int op = 0; op < STATS_OPS; op++) {
+		if (!stats_op_name(op))
+			continue;
+		stats_errors(report->fs->stats, op, errors);
+		for (unsigned int kind = 0; kind < STATS_ERRNOS; kind++)
+			if (errors[kind])
+				fprintf(stream, "fusenfs_%s{op=\"%s\",errno=\"%s\"} %llu\n", name, stats_op_name(op),
+					stats_errno_name(kind), (unsigned long long)errors[kind]);
+	}
+}
+
 static void put_operations(struct report *report, FILE *stream)
 {
-	static const char name[] = "fuse_request_duration_seconds", errors[] = "fuse_errors_total";
+	static const char name[] = "fuse_request_duration_seconds";
 
 	begin(stream, name, "histogram", "From a request's arrival to its reply: what programs wait for.");
 	for (unsigned int op = 0; op < STATS_OPS; op++) {
@@ -115,14 +133,7 @@ static void put_operations(struct report *report, FILE *stream)
 		if (sum.count)
 			put_histogram(stream, name, stats_op_name(op), &sum);
 	}
-	begin(stream, errors, "counter", "Requests that ended with an error, \"not there\" among them.");
-	for (unsigned int op = 0; op < STATS_OPS; op++) {
-		struct histogram_sum sum = { 0 };
-		unsigned long long n = stats_op_name(op) ? stats_op(report->fs->stats, op, &sum) : 0;
-
-		if (sum.count)
-			fprintf(stream, "fusenfs_%s{op=\"%s\"} %llu\n", errors, stats_op_name(op), n);
-	}
+	put_errors(report, stream);
 }
 
 static void put_procedures(struct report *report, FILE *stream)

@@ -54,6 +54,18 @@ static json_t *latency(const struct histogram_sum *sum, bool all)
 	return json;
 }
 
+static json_t *errors_of(struct report *report, unsigned int op)
+{
+	uint64_t errors[STATS_ERRNOS];
+	json_t *json = json_object();
+
+	stats_errors(report->fs->stats, op, errors);
+	for (unsigned int kind = 0; kind < STATS_ERRNOS; kind++)
+		if (errors[kind])
+			json_object_set_new(json, stats_errno_name(kind), json_integer((json_int_t)errors[kind]));
+	return json;
+}
+
 static json_t *operations(struct report *report, bool all)
 {
 	json_t *json = json_object(), *one;
@@ -69,6 +81,8 @@ static json_t *operations(struct report *report, bool all)
 			continue;
 		one = latency(&sum, all);
 		json_object_set_new(one, "errors", json_integer((json_int_t)n_errors));
+		if (n_errors)
+			json_object_set_new(one, "errnos", errors_of(report, op));
 		json_object_set_new(json, stats_op_name(op), one);
 	}
 	return json;

@@ -1,6 +1,7 @@
 #!/bin/bash
-# Builds the container image (packaging/container/Containerfile) without a registry: its base is debootstrapped. Then
-# tests/test_image.py looks at it, and runs it. Needs root, buildah, crun and a mirror; takes some minutes.
+# Builds the container image (packaging/container/Containerfile) by podman and without a registry: its base is
+# debootstrapped. Then tests/test_image.py looks at it, and runs it by podman and by crun. Needs root and a mirror; takes
+# some minutes.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/../.."
 . tests/lab/packages.sh
@@ -18,13 +19,13 @@ esac
 
 storage()
 {
-	buildah --root $dir/storage --runroot $dir/run --storage-driver vfs "$@"
+	podman --root $dir/storage --runroot $dir/run --storage-driver vfs "$@"
 }
 
 # What docker.io/library/debian:bookworm-slim is, near enough.
 make_base()
 {
-	local suite container
+	local suite
 	suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
 	rm -rf --one-file-system $dir/base
 	echo "Installing Debian $suite in $dir/base"
@@ -32,10 +33,7 @@ make_base()
 		{ tail -n 20 $dir/debootstrap.log >&2; die "debootstrap failed"; }
 	apt-config dump | grep -E '^Acquire::(https?|Check-)' >$dir/base/etc/apt/apt.conf.d/90machine || true
 	rm -f $dir/base/var/cache/apt/archives/*.deb
-	container=$(storage from scratch)
-	storage copy --quiet "$container" $dir/base / >/dev/null
-	storage config --cmd /bin/bash "$container"
-	storage commit --quiet --rm "$container" localhost/fusenfs-base >/dev/null
+	tar -C $dir/base -c . | storage import --quiet --change 'CMD ["/bin/bash"]' - localhost/fusenfs-base >/dev/null
 	rm -rf --one-file-system $dir/base
 }
 
@@ -44,15 +42,14 @@ need_fuse
 install_packages "${IMAGE_PACKAGES[@]}"
 mkdir -m 700 $dir 2>/dev/null || true
 if [ -L $dir ] || [ ! -O $dir ]; then die "$dir belongs to somebody else"; fi
-storage inspect --type image localhost/fusenfs-base >/dev/null 2>&1 || make_base
+storage image exists localhost/fusenfs-base || make_base
 echo "Building the image"
 storage build --quiet --isolation chroot --build-arg BASE=localhost/fusenfs-base --tag localhost/fusenfs \
 	--file packaging/container/Containerfile . >$dir/build.log 2>&1 ||
-	{ tail -n 20 $dir/build.log >&2; die "buildah failed"; }
-# Unpacked, for the test to run.
-container=$(storage from localhost/fusenfs)
-trap 'storage rm "$container" >/dev/null' EXIT
+	{ tail -n 20 $dir/build.log >&2; die "podman failed"; }
+# Unpacked, for crun.
 storage inspect --type image localhost/fusenfs >$dir/image.json
 rm -rf --one-file-system $dir/rootfs
-cp -a "$(storage mount "$container")" $dir/rootfs
+cp -a "$(storage image mount localhost/fusenfs)" $dir/rootfs
+storage image unmount localhost/fusenfs >/dev/null
 tests/run --slow tests/test_image.py "$@"

@@ -9,7 +9,7 @@ TEST_PACKAGES=(nfs-common nfs-ganesha-mem python3-pytest python3-pytest-timeout 
 	apparmor bash-completion rpm mandoc man-db shellcheck python3-yaml)
 BENCH_PACKAGES=(git rsync)
 BOOT_PACKAGES=(systemd-container debootstrap)
-IMAGE_PACKAGES=(buildah crun debootstrap)
+IMAGE_PACKAGES=(podman crun debootstrap)
 PACKAGE_PACKAGES=(debhelper dh-apparmor dpkg-dev fakeroot lintian rpm)
 POLICY=/usr/sbin/policy-rc.d
 
