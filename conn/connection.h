@@ -13,6 +13,7 @@
 #include "conn.h"
 #include "datagram.h"
 #include "flight.h"
+#include "histogram.h"
 #include "policy.h"
 #include "record.h"
 #include "rescue.h"
@@ -84,6 +85,7 @@ struct connection {
 	int64_t state_since_ns;
 	const char *last_reason;      /* of the last change for the worse; static text or NULL */
 	uint64_t retransmits;         /* TCP's, on sockets that are closed */
+	struct histogram latency;     /* of calls of the pool's program that were answered on it */
 	_Atomic(int) verdict;         /* enum path_verdict; loop 0 writes it */
 	int64_t up_since_ns;          /* CONN_UP first */
 	bool told_lost;               /* and not up again since */

@@ -103,8 +103,10 @@ void snapshot_count(struct connection *conn, const struct call *call, int64_t no
 {
 	struct pool_loop *own = &conn->pool->loops[loop_index(conn->loop)];
 
-	if (call->proc < POOL_MAX_PROCS && call->prog == conn->pool->config.prog && call != &conn->probe)
+	if (call->proc < POOL_MAX_PROCS && call->prog == conn->pool->config.prog && call != &conn->probe) {
 		histogram_add(&own->latency[call->proc], now_ns - call->first_sent_ns);
+		histogram_add(&conn->latency, now_ns - call->first_sent_ns);
+	}
 }
 
 /* ---- for whoever asks -------------------------------------------------------------------- */
@@ -200,4 +202,9 @@ void pool_latency(const struct pool *pool, unsigned int proc, struct histogram_s
 {
 	for (unsigned int i = 0; i < pool->n_loops; i++)
 		histogram_read(&pool->loops[i].latency[proc], sum);
+}
+
+void pool_conn_latency(const struct pool *pool, unsigned int id, struct histogram_sum *sum)
+{
+	histogram_read(&pool->conns[id].latency, sum);
 }

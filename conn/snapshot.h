@@ -59,5 +59,7 @@ enum { POOL_MAX_PROCS = 32 };
 /* pool_latency - add how long calls of procedure proc of config.prog took the server, from the first byte sent to
  * the answer; the resolution is a turn of the loop. Any thread. */
 void pool_latency(const struct pool *pool, unsigned int proc, struct histogram_sum *sum);
+/* pool_conn_latency - the same, of all procedures, over connection id (conn_info) with all of its sockets. */
+void pool_conn_latency(const struct pool *pool, unsigned int id, struct histogram_sum *sum);
 
 #endif

@@ -415,6 +415,7 @@ def test_top(mount, load, terminal):
     assert re.search(rf"^> +\S*{shown(m)} .* ok +3/3 +[\d.]+ MB/s ", text, re.MULTILINE)
     assert re.search(r"^ ?0 +127\.0\.0\.1:\d+ +127\.0\.0\.1:2049 +up +[\d.]+ +[\d.]+ ", text, re.MULTILINE)
     assert len(re.findall(r"127\.0\.0\.1:2049 +up ", text)) == 3 and "small calls" in text
+    screen.shows(r"INFLIGHT +RTT +p50 +p99 +RETRANS/s(.|\n)* +([\d.]+ [mu]?s +){3}[\d.]+ +\d+\n")
     screen.type("c")
     assert "RETRANS/s" not in screen.shows(r"\A(?!(.|\n)*RETRANS/s)")
     screen.type("p")

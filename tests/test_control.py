@@ -91,7 +91,9 @@ def test_status(m):
     assert got["requests"]["waiting"] == 0 and got["unsaved_bytes"] == 0
     assert got["operations"]["WRITE"]["count"] >= 3 and got["operations"]["LOOKUP"]["errors"] >= 1
     assert got["procedures"]["WRITE"]["count"] >= 3
-    for one in [*got["operations"].values(), *got["procedures"].values()]:
+    latencies = [c["latency"] for c in got["connections"]]
+    assert sum(one["count"] for one in latencies) == sum(one["count"] for one in got["procedures"].values())
+    for one in [*got["operations"].values(), *got["procedures"].values(), *[one for one in latencies if one["count"]]]:
         assert 0 <= one["p50_seconds"] <= one["p99_seconds"] <= one["max_seconds"] < 60
     assert f"nconnect={n}," in got["options"] and "softerr" in got["options"].split(",")
     kernel = {(c.local_port, c.peer_port) for c in m.connections()}

@@ -177,21 +177,23 @@ static void connection_row(struct table *table, const json_t *earlier, const jso
 	table_set(table, 6, "%s", text_rate(sample_delta(before, conn, "received_bytes") / seconds, text));
 	table_set(table, 7, "%s", text_rate(sample_delta(before, conn, "sent_bytes") / seconds, text));
 	table_set(table, 8, "%s", text_latency(client_number(conn, "tcp_rtt_seconds"), text));
-	table_set(table, 9, "%.0f", client_number(conn, "tcp_retransmits"));
-	table_set(table, 10, "%.0f", client_number(conn, "reconnects"));
-	table_set(table, 11, "%s", client_text(conn, "steering"));
+	table_set(table, 9, "%s", text_latency(client_number(conn, "latency.p50_seconds"), text));
+	table_set(table, 10, "%s", text_latency(client_number(conn, "latency.p99_seconds"), text));
+	table_set(table, 11, "%.0f", client_number(conn, "tcp_retransmits"));
+	table_set(table, 12, "%.0f", client_number(conn, "reconnects"));
+	table_set(table, 13, "%s", client_text(conn, "steering"));
 }
 
 static void print_connections(const struct view *view)
 {
 	static const char *const heads[] = { "CONN", "LOCAL", "REMOTE", "STATE", "INFLIGHT", "OLDEST", "RX",
-					     "TX",   "RTT",   "RETRANS", "RECONNECTS", "STEERING" };
+					     "TX",   "RTT",   "p50",  "p99",	  "RETRANS", "RECONNECTS", "STEERING" };
 	const json_t *conns = client_value(view->later, "connections"), *conn;
 	double seconds = sample_delta(view->earlier, view->later, "monotonic_seconds");
 	struct table table;
 	size_t i;
 
-	table_init(&table, heads, ARRAY_SIZE(heads), 0x7f0);
+	table_init(&table, heads, ARRAY_SIZE(heads), 0x1ff0);
 	json_array_foreach(conns, i, conn)
 		connection_row(&table, view->earlier, conn, seconds > 0 ? seconds : 1);
 	table_print(&table, stdout);

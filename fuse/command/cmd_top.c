@@ -22,7 +22,7 @@
 #include "slow.h"
 #include "text.h"
 
-enum { LOADS_SHOWN = 10, MOUNTS_MAX = 64, NUMBERS_WIDTH = 100, NAME_MIN = 12 };
+enum { LOADS_SHOWN = 10, MOUNTS_MAX = 64, NUMBERS_WIDTH = 100, NAME_MIN = 12, WITH_LATENCY_WIDTH = 136 };
 static const int64_t AGAIN_NS = 10 * NS_PER_S;
 
 struct mount_view {
@@ -228,9 +228,16 @@ static const char *remark(const struct mount_view *view, unsigned int i, const j
 	return text;
 }
 
+/* The remark is to be seen in any case. */
+static bool has_room(void)
+{
+	return screen_columns() >= WITH_LATENCY_WIDTH;
+}
+
 static void connection_row(struct table *table, const struct mount_view *view, unsigned int i, const json_t *conn)
 {
 	const json_t *before = sample_connection(view->earlier, (int)client_whole(conn, "id"));
+	const json_t *took = json_object_get(conn, "latency"), *took_before = json_object_get(before, "latency");
 	double seconds = sample_delta(view->earlier, view->later, "monotonic_seconds");
 	char text[TABLE_CELL];
 
@@ -243,23 +250,27 @@ static void connection_row(struct table *table, const struct mount_view *view, u
 		table_set(table, 4, "%.1f", sample_delta(before, conn, "received_bytes") / seconds / 1e6);
 		table_set(table, 5, "%.1f", sample_delta(before, conn, "sent_bytes") / seconds / 1e6);
 		table_set(table, 6, "%s", text_count(sample_delta(before, conn, "calls") / seconds, text));
-		table_set(table, 9, "%.1f", sample_delta(before, conn, "tcp_retransmits") / seconds);
+		if (has_room()) {
+			table_set(table, 9, "%s", text_latency(sample_latency(took_before, took, 0.5), text));
+			table_set(table, 10, "%s", text_latency(sample_latency(took_before, took, 0.99), text));
+		}
+		table_set(table, 11, "%.1f", sample_delta(before, conn, "tcp_retransmits") / seconds);
 	}
 	table_set(table, 7, "%.0f", client_number(conn, "in_flight"));
 	table_set(table, 8, "%s", text_latency(client_number(conn, "tcp_rtt_seconds"), text));
-	table_set(table, 10, "%.0f", client_number(conn, "reconnects"));
-	table_set(table, 11, "%s", remark(view, i, conn, text));
+	table_set(table, 12, "%.0f", client_number(conn, "reconnects"));
+	table_set(table, 13, "%s", remark(view, i, conn, text));
 }
 
 static void draw_connections(const struct mount_view *view, FILE *stream)
 {
-	static const char *const heads[] = { "CONN", "LOCAL", "REMOTE", "STATE", "RX MB/s", "TX MB/s", "CALLS/s",
-					     "INFLIGHT", "RTT", "RETRANS/s", "RECONNECTS", "" };
+	const char *const heads[] = { "CONN", "LOCAL", "REMOTE", "STATE", "RX MB/s", "TX MB/s", "CALLS/s", "INFLIGHT", "RTT",
+				      has_room() ? "p50" : "", has_room() ? "p99" : "", "RETRANS/s", "RECONNECTS", "" };
 	const json_t *conns = json_object_get(view->later, "connections"), *conn;
 	struct table table;
 	size_t i;
 
-	table_init(&table, heads, ARRAY_SIZE(heads), 0x7f0);
+	table_init(&table, heads, ARRAY_SIZE(heads), 0x1ff0);
 	json_array_foreach(conns, i, conn)
 		connection_row(&table, view, (unsigned int)i, conn);
 	table_print(&table, stream);
@@ -319,7 +330,8 @@ static void draw_selected(const struct top *top, FILE *stream)
 static void draw_help(FILE *stream)
 {
 	fputs("o  the next mount\nc  connections on or off\np  processes on or off\nh  this\nq  end\n\n"
-	      "READ, WRITE, OPS/s, p50, p99: of system calls, during the last interval; SERVER: of its answers.\n"
+	      "READ, WRITE, OPS/s, p50, p99: of system calls, during the last interval; SERVER, and those\n"
+	      "of a connection: of the server's answers. RTT: of the kernel's packets.\n"
 	      "WAIT: system calls that have no answer yet. '<- slow path?': it has carried less than half of what\n"
 	      "the others do for 10 s.\n",
 	      stream);

@@ -47,15 +47,29 @@ static void add_all(struct histogram_sum *sum, const json_t *answer, const char 
 			add(sum, one, sign);
 }
 
+static double quantile(const struct histogram_sum *sum, double part)
+{
+	if (!sum->count || (int64_t)sum->count < 0)
+		return 0;
+	return (double)histogram_quantile_us(sum, (unsigned int)(part * 1000)) / 1e6;
+}
+
 double sample_quantile(const json_t *earlier, const json_t *later, const char *key, const char *name, double part)
 {
 	struct histogram_sum sum = { 0 };
 
 	add_all(&sum, later, key, name, 1);
 	add_all(&sum, earlier, key, name, -1);
-	if (!sum.count || (int64_t)sum.count < 0)
-		return 0;
-	return (double)histogram_quantile_us(&sum, (unsigned int)(part * 1000)) / 1e6;
+	return quantile(&sum, part);
+}
+
+double sample_latency(const json_t *earlier, const json_t *later, double part)
+{
+	struct histogram_sum sum = { 0 };
+
+	add(&sum, later, 1);
+	add(&sum, earlier, -1);
+	return quantile(&sum, part);
 }
 
 static double all_operations(const json_t *earlier, const json_t *later, const char *name)

@@ -24,6 +24,8 @@ double sample_delta(const json_t *earlier, const json_t *later, const char *path
 /* sample_quantile - of the buckets of one operation or procedure, or of all under that key ("operations"). name: NULL:
  * all. Seconds; 0: none. */
 double sample_quantile(const json_t *earlier, const json_t *later, const char *key, const char *name, double part);
+/* sample_latency - of one of these, or of a connection's "latency"; earlier may be NULL. */
+double sample_latency(const json_t *earlier, const json_t *later, double part);
 /* sample_connection - of that id; NULL: none. */
 const json_t *sample_connection(const json_t *answer, int id);
 

@@ -150,6 +150,8 @@ void table_print(const struct table *table, FILE *stream)
 			int width = widths[j];
 			const char *cell = table->cells[i][j];
 
+			if (!width && j + 1 < table->n_columns)
+				continue;
 			if (table->right & (1u << j))
 				fprintf(stream, "%*s", width, cell);
 			else if (j + 1 < table->n_columns)

@@ -33,6 +33,7 @@ void table_deinit(struct table *table);
 void table_row(struct table *table);
 void table_set(struct table *table, unsigned int column, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+/* table_print - columns that have neither head nor cell are left out. */
 void table_print(const struct table *table, FILE *stream);
 
 #endif

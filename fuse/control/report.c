@@ -144,9 +144,10 @@ static json_t *reason(const struct conn_snapshot *conn)
 	return conn->reason ? json_string(conn->reason) : json_null();
 }
 
-static json_t *connection(const struct report *report, const struct conn_snapshot *conn)
+static json_t *connection(const struct report *report, const struct conn_snapshot *conn, bool all)
 {
 	const struct conn_info *info = &conn->info;
+	struct histogram_sum latency = { 0 };
 	json_t *json = json_object();
 
 	json_object_set_new(json, "id", json_integer(info->id));
@@ -168,6 +169,8 @@ static json_t *connection(const struct report *report, const struct conn_snapsho
 	json_object_set_new(json, "tcp_rtt_seconds", json_real(report_seconds(conn->tcp_rtt_ns)));
 	json_object_set_new(json, "tcp_retransmits", json_integer((json_int_t)conn->retransmits));
 	json_object_set_new(json, "reconnects", json_integer((json_int_t)info->reconnects));
+	pool_conn_latency(report->fs->pool, info->id, &latency);
+	json_object_set_new(json, "latency", report_latency(&latency, all));
 	json_object_set_new(json, "steering", json_string(path_verdict_name(conn->verdict)));
 	json_object_set_new(json, "metadata", json_boolean(conn->md));
 	json_object_set_new(json, "leaving", json_boolean(conn->leaving || conn->retired));
@@ -175,12 +178,12 @@ static json_t *connection(const struct report *report, const struct conn_snapsho
 	return json;
 }
 
-static json_t *connections(struct report *report)
+static json_t *connections(struct report *report, bool all)
 {
 	json_t *json = json_array();
 
 	for (unsigned int i = 0; i < report->snapshot.n_conns; i++)
-		json_array_append_new(json, connection(report, &report->snapshot.conns[i]));
+		json_array_append_new(json, connection(report, &report->snapshot.conns[i], all));
 	return json;
 }
 
@@ -264,7 +267,7 @@ json_t *report_status(struct report *report, bool all)
 	add_state(report, json);
 	json_object_set_new(json, "server", server(report));
 	add_options(report, json);
-	json_object_set_new(json, "connections", connections(report));
+	json_object_set_new(json, "connections", connections(report, all));
 	json_object_set_new(json, "connections_up", json_integer(report->snapshot.pool.n_up));
 	json_object_set_new(json, "connections_wanted", json_integer(report->snapshot.pool.n_connections));
 	json_object_set_new(json, "requests", requests(report));

@@ -40,7 +40,7 @@ static json_t *buckets(const struct histogram_sum *sum)
 	return json;
 }
 
-static json_t *latency(const struct histogram_sum *sum, bool all)
+json_t *report_latency(const struct histogram_sum *sum, bool all)
 {
 	json_t *json = json_object();
 
@@ -79,7 +79,7 @@ static json_t *operations(struct report *report, bool all)
 		n_errors = stats_op(report->fs->stats, op, &sum);
 		if (!sum.count)
 			continue;
-		one = latency(&sum, all);
+		one = report_latency(&sum, all);
 		json_object_set_new(one, "errors", json_integer((json_int_t)n_errors));
 		if (n_errors)
 			json_object_set_new(one, "errnos", errors_of(report, op));
@@ -97,7 +97,7 @@ static json_t *calls(struct report *report, bool all)
 
 		pool_latency(report->fs->pool, proc, &sum);
 		if (sum.count)
-			json_object_set_new(json, procedures[proc], latency(&sum, all));
+			json_object_set_new(json, procedures[proc], report_latency(&sum, all));
 	}
 	return json;
 }

@@ -6,6 +6,8 @@
 #include "report.h"
 
 double report_seconds(int64_t ns);
+/* report_latency - count, total, largest, quantiles, and with `all` the buckets. */
+json_t *report_latency(const struct histogram_sum *sum, bool all);
 double report_cpu_seconds(void);
 int64_t report_resident_bytes(void);
 /* report_procedure_name - of NFSv3, by its number; NULL: there is none. */
