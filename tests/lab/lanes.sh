@@ -18,8 +18,8 @@ one()
 	log=$FUSENFS_TEST_DIR/$name.log
 	mkdir -m 755 "$FUSENFS_TEST_DIR/$name"
 	# A mount namespace of its own: one that the other lane makes would keep mounts of this alive.
-	FUSENFS_TEST_DIR=$FUSENFS_TEST_DIR/$name unshare --mount /usr/bin/python3 -m pytest -c tests/pytest.ini \
-		--rootdir tests -q "$@" "$file" >"$log" 2>&1 </dev/null || status=$?
+	FUSENFS_TEST_DIR=$FUSENFS_TEST_DIR/$name unshare --mount tests/lab/own_directories.sh /usr/bin/python3 -m pytest \
+		-c tests/pytest.ini --rootdir tests -q "$@" "$file" >"$log" 2>&1 </dev/null || status=$?
 	(
 		flock 9
 		case $status in
