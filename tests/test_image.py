@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The container image: small, without tools to build with, and run by crun as a sidecar would be. Slow, and with the
+"""The container image: small, without tools to build with, and run by podman and by crun as a sidecar would be. Slow, and with the
 image that tests/lab/image.sh builds."""
 
 import json
 import os
 import re
+import resource
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -26,7 +28,7 @@ SIZE = 200 * MIB  # Debian itself, by debootstrap, is two thirds of that
 
 
 def image():
-    return json.loads((KEPT / "image.json").read_text())["OCIv1"]["config"]
+    return json.loads((KEPT / "image.json").read_text())[0]["Config"]
 
 
 def bundle(directory, args, mounts=(), capabilities=(), devices=False, uid=0):
@@ -111,3 +113,70 @@ def test_unprivileged(server, volume, directory):  # noqa: F811
         assert running.wait(20) == 0, (directory / "log").read_text()
     assert not mount_device(volume / "nas")
     assert os.path.isdir(volume / "nas")
+
+
+# --- by podman, as the recipe says
+
+
+def podman(*words_):
+    """Of the storage in which tests/lab/image.sh has built it."""
+    return [*ONE_HIERARCHY, "podman", f"--root={KEPT}/storage", f"--runroot={KEPT}/run", "--storage-driver=vfs", *words_]
+
+
+def podman_run(name, *words_):
+    """The limits are given, for podman's own are more than a machine without CAP_SYS_RESOURCE can set. The network is this
+    test's."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return podman("run", "--rm", f"--name={name}", "--network=host", "--cgroups=disabled", f"--ulimit=nofile={soft}:{hard}",
+                  "--ulimit=nproc=1000:1000", *words_)
+
+
+@pytest.fixture
+def container():
+    """Its name; what a failed test has left is removed."""
+    yield "fusenfs-test"
+    subprocess.run(podman("rm", "--force", "--time=0", "fusenfs-test"), check=False, capture_output=True)
+
+
+needs_podman = pytest.mark.skipif(shutil.which("podman") is None, reason="no podman: tests/lab/image.sh installs it")
+
+
+@needs_podman
+def test_podman_version(container):
+    assert "fusenfs 0." in run_bounded(podman_run(container, "localhost/fusenfs", "--version")).stdout
+
+
+@needs_podman
+def test_podman(server, volume, directory, container):  # noqa: F811
+    """The command of the recipe; `podman stop` is the end, and data is on the server then."""
+    with open(directory / "log", "wb") as log:
+        running = subprocess.Popen(podman_run(container, "--device=/dev/fuse", "--cap-add=SYS_ADMIN",
+                                              f"--volume={volume}:{volume}:rshared", "localhost/fusenfs",
+                                              *words(server, volume / "nas")), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    wait_for(lambda: mount_device(volume / "nas") or running.poll() is not None, 30, "the mount")
+    assert running.poll() is None, (directory / "log").read_text()
+    data = pattern(3 * MIB)
+    assert read(create(volume / "nas/f", data)) == data and (server.rw / "f").read_bytes() == data
+    for kind in ("--live", "--ready"):
+        run_bounded(podman("exec", container, "fusenfs", "health", kind, volume / "nas"))
+    run_bounded(podman("stop", "--time=10", container))
+    assert running.wait(20) == 0
+    assert not mount_device(volume / "nas")
+    assert [json.loads(line)["error"] for line in (directory / "log").read_text().splitlines()] == ["mounted", "unmounted"]
+
+
+@needs_podman
+def test_podman_unprivileged(server, volume, directory, container):  # noqa: F811
+    """As packaging/container/launch says: no capability, no device, a user of its own."""
+    argv = podman_run(container, "--preserve-fds=1", "--user=65534", "--cap-drop=all", "--security-opt=no-new-privileges",
+                      "localhost/fusenfs", *words(server, "/dev/fd/3", "allow_other,default_permissions"))
+    with open(directory / "log", "wb") as log:
+        running = subprocess.Popen([LAUNCH, f"127.0.0.1:{server.rw}", volume / "nas", *argv], stdin=subprocess.DEVNULL,
+                                   stdout=log, stderr=log)
+    try:
+        wait_for(lambda: "mounted" in (directory / "log").read_text() or running.poll() is not None, 30, "the mount")
+        assert read(create(volume / "nas/f", b"hello")) == b"hello" and (server.rw / "f").read_bytes() == b"hello"
+    finally:
+        run_bounded(podman("stop", "--time=10", container), check=False)
+        assert running.wait(20) == 0, (directory / "log").read_text()
+    assert not mount_device(volume / "nas")
