@@ -1,6 +1,7 @@
 """The rules of the source tree: who may include whom, what the policy may touch, licences, sizes.
 CONTRIBUTING.md says why. Each rule is tried on a tree that breaks it as well."""
 
+import fnmatch
 import re
 import shutil
 import subprocess
@@ -212,3 +213,31 @@ def test_rule_is_watched(tree, rule, name, line):
         file.write(f"\n{line}\n")
     found = set(rule(tree)) - before
     assert found and all(name.split("/")[1] in what for what in found)
+
+
+# --- the documents
+
+
+def tour_words():
+    text = re.search(r"## Source tour\n\n```\n(.*?)```", (TOP / "README.md").read_text(), re.DOTALL).group(1)
+    return set(re.findall(r"[a-z]\w*\*?", text))
+
+
+def test_tour_names_every_file():
+    """Who looks for what a file is for finds its name in README."""
+    words = tour_words()
+    assert "message*" in words and len(words) > 200
+    files = [path for directory in ("fuse", "fuse/control", "fuse/command", "conn") for path in (TOP / directory).glob("*.[ch]")]
+    assert [path for path in files if not any(fnmatch.fnmatch(path.stem, word) for word in words)] == []
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_paths_exist(name):
+    """Every file of the tree that is named is there; {a,b} and * as in a shell."""
+    paths = set(re.findall(r"(?<![\w/.-])(?:fuse|conn|tests|packaging|\.ci)/[\w./@*{},-]*[\w*}]", (TOP / name).read_text()))
+    assert len(paths) > 15
+    for path in paths - {"tests/fuzz/corpus/NAME/crash_"}:
+        before, _, after = path.partition("{")
+        inside, _, after = after.partition("}")
+        for word in inside.split(","):
+            assert list(TOP.glob(f"{before}{word}{after}")), path

@@ -41,6 +41,8 @@ case "${1:-}" in
 esac
 need_root
 need_fuse
-install_packages "${BOOT_PACKAGES[@]}"
+# The test of the package has no network.
+install_packages "${BOOT_PACKAGES[@]}" "${PACKAGE_PACKAGES[@]}"
+install_build_dependencies packaging
 [ "$(cat $dir/packages 2>/dev/null)" = $PACKAGES ] || make_image
 exec tests/run --slow tests/test_boot.py "$@"
