@@ -243,7 +243,11 @@ static int known_access(const struct cred *cred, const struct attr *attr, int ma
 
 static void begin_setattr(struct request *request)
 {
-	if (is_settled(request))
+	const struct setattr *set = &request->op.setattr.set;
+
+	if (set->set & SET_SIZE && set->size > request->fs->maxfilesize)
+		request_reply_err(request, -EFBIG);
+	else if (is_settled(request))
 		send_setattr(request);
 }
 

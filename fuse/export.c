@@ -114,6 +114,7 @@ void export_guess(struct fs *fs)
 	fs->wsize = options->wsize ? options->wsize : TRANSFER_DEFAULT;
 	fs->max_write = max_write(options->wsize ? options->wsize : WRITE_MAX);
 	fs->readdirsize = options->readdirsize;
+	fs->maxfilesize = INT64_MAX;
 	fs->name_max = options->namlen && options->namlen < NFS3_NAME_MAX ? options->namlen :
 									  NFS3_NAME_MAX;
 }
@@ -133,6 +134,7 @@ static int probe_fsinfo(struct fs *fs, struct export_probe *probe, bool negotiat
 	fs->wsize = transfer_size(options->wsize, info.wtpref, info.wtmax);
 	if (!negotiated)
 		fs->max_write = max_write(fs->wsize);
+	fs->maxfilesize = info.maxfilesize;
 	fs->can_settime = info.can_settime;
 	return 0;
 }

@@ -92,6 +92,17 @@ static enum wback_how how_to_write(const struct fs *fs, const struct fuse_file_i
 	return fi->flags & O_DIRECT ? WBACK_THROUGH : WBACK_BEHIND;
 }
 
+/* As the kernel does with the limit of a local file system: what is behind it is refused, not found to
+ * be lost later. */
+static int fit_into_file(const struct fs *fs, uint64_t offset, size_t *size)
+{
+	if (*size > 0 && offset >= fs->maxfilesize)
+		return -EFBIG;
+	if (*size > 0 && *size > fs->maxfilesize - offset)
+		*size = (size_t)(fs->maxfilesize - offset);
+	return 0;
+}
+
 void file_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset,
 		struct fuse_file_info *fi)
 {
@@ -103,6 +114,8 @@ void file_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, o
 		return;
 	file_note_pages(request);
 	error = lock_is_lost(request->inode) ? -EIO : wback_take_error(request->inode, file);
+	if (!error)
+		error = fit_into_file(request->fs, (uint64_t)offset, &size);
 	if (error || size == 0) {
 		request_reply_err(request, error);
 		return;

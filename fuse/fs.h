@@ -59,6 +59,7 @@ struct fs {
 	_Atomic(uint32_t) rsize, wsize, readdirsize; /* bytes per READ, WRITE, READDIR(PLUS) reply; udp.h */
 	uint32_t max_write;             /* the largest FUSE WRITE, as negotiated */
 	uint32_t name_max;
+	uint64_t maxfilesize;           /* FSINFO: no byte at or behind this offset */
 	bool can_settime;               /* FSINFO: files take the times given */
 	struct replay_memory replay;
 
