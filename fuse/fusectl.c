@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <fuse_lowlevel.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -26,14 +27,12 @@ void fusectl_open(struct fusectl *fusectl, const char *path)
 		return;
 	fusectl->minor = entry.minor;
 	fusectl->abort_fd = open_file(entry.minor, "abort", O_WRONLY);
-	fusectl->waiting_fd = open_file(entry.minor, "waiting", O_RDONLY);
 }
 
 void fusectl_close(struct fusectl *fusectl)
 {
 	closep(&fusectl->abort_fd);
-	closep(&fusectl->waiting_fd);
-	fusectl->abort_fd = fusectl->waiting_fd = -1;
+	fusectl->abort_fd = -1;
 }
 
 int fusectl_abort(const struct fusectl *fusectl)
@@ -43,13 +42,13 @@ int fusectl_abort(const struct fusectl *fusectl)
 	return write(fusectl->abort_fd, "1", 1) == 1 ? 0 : -errno;
 }
 
-/* While our super block lives, its number is nobody else's. The file cannot be read twice. */
-bool fusectl_is_mounted(const struct fusectl *fusectl, const char *path)
+/* The kernel takes notifications of a connection that was aborted, too, and finds the root as long as
+ * the super block lives: until then its number is nobody else's. */
+bool fusectl_is_mounted(const struct fusectl *fusectl, struct fuse_session *session, const char *path)
 {
 	struct mount_entry entry;
-	char text[16];
 
-	return fusectl->waiting_fd >= 0 && read(fusectl->waiting_fd, text, sizeof(text)) > 0 &&
+	return fuse_lowlevel_notify_inval_inode(session, FUSE_ROOT_ID, -1, 0) == 0 &&
 	       !mountpoint_lookup(path, &entry) && entry.type[0] && entry.major == 0 &&
 	       entry.minor == fusectl->minor;
 }

@@ -510,7 +510,7 @@ static struct mount *mount_new(const struct options *options, struct message *er
 	mount->options = options = &mount->own_options;
 	mount->error = error;
 	mount->point.fuse_fd = mount->gone_fd = mount->signal_fd = mount->stop_fd = mount->children_fd = -1;
-	mount->root_stale_fd = mount->fusectl.abort_fd = mount->fusectl.waiting_fd = -1;
+	mount->root_stale_fd = mount->fusectl.abort_fd = -1;
 	mount->call_limit_ns = INT64_MAX;
 	find_init(&mount->find, options, &mount->fs, error);
 	return mount;

@@ -149,7 +149,7 @@ bool unmount_run(const struct unmount *unmount, bool gone)
 
 	if (!gone)
 		unmounted = by_signal(unmount, deadline_ns);
-	else if (unmount->path && fusectl_is_mounted(unmount->fusectl, unmount->path))
+	else if (unmount->path && fusectl_is_mounted(unmount->fusectl, fs->session, unmount->path))
 		unmounted = !mountpoint_unmount(unmount->path);
 	settle(fs, deadline_ns);
 	drain(fs, deadline_ns);

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lab.child import Child
+from lab.command import program
 from lab.procs import run_bounded, wait_for
 
 UMOUNTTIMEO = 2         # seconds: as given to the mount, and a slow machine's margin
@@ -167,3 +168,25 @@ def test_unmounted_before_it_serves(mount):
     run_bounded(["fusermount3", "-u", m.path])
     assert m.process.wait(10) == 0
     assert "did not accept" not in m.log()
+
+
+# $0 program, $1 source, $2 mount point, $3 options. In a mount namespace of its own.
+FORCED = """
+umount /sys/fs/fuse/connections
+"$0" -f -o "$3" "$1" "$2" &
+until grep -qF " $2 fuse" /proc/self/mounts; do kill -0 $!; sleep 0.05; done
+exec 3<"$2"
+! umount -f "$2" || exit 3
+wait $!
+! grep -F " $2 fuse" /proc/self/mounts
+"""
+
+
+def test_forced_without_fusectl(server, fusectl, tmp_path):
+    """umount -f of a mount that is in use ends the session and says EBUSY. What it leaves is detached also
+    where there is no fusectl, as in most containers: nobody is left with ENOTCONN at that place."""
+    options = f"port={server.nfs_port},mountport={server.mnt_port}"
+    done = run_bounded(["unshare", "--mount", "--propagation", "private", "sh", "-ec", FORCED, program(),
+                        f"127.0.0.1:{server.exports[0].path}", tmp_path, options], check=False)
+    assert done.returncode == 0, done.stdout
+    assert "unmounted from" in done.stdout
