@@ -66,7 +66,7 @@ static const char *const texts[MSG_COUNT] = {
 	[MSG_VERSION_UNSUPPORTED] = "fusenfs speaks NFS version 3. For version 4 use the kernel client: mount -t nfs4.",
 	[MSG_NOT_NFS] = "Something answers on that port, but not as an NFS server does: maybe it is the wrong port.",
 	[MSG_EXPORT_NOT_FOUND] = "The server does not export that path. The message lists what it does export;\n"
-				 "showmount -e SERVER shows the same.",
+				 "fusenfs exports SERVER shows the same.",
 	[MSG_EXPORT_NOT_DIR] = "The path exists on the server, but is no directory: mount the one that it is in.",
 	[MSG_ACCESS_DENIED_CLIENT] = "The server exports the path, but not to this host. On the server: /etc/exports and\n"
 				     "exportfs -ra, or its own administration.",

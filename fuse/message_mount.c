@@ -302,13 +302,21 @@ static void mountd_timeout(const struct failure_view *view)
 	message_try(view->message, "rpcinfo -p %s", view->mountd);
 }
 
+static void try_exports(const struct failure_view *view)
+{
+	if (view->query->mount_port)
+		message_try(view->message, "fusenfs exports %s -o mountport=%u", view->mountd, view->query->mount_port);
+	else
+		message_try(view->message, "fusenfs exports %s", view->mountd);
+}
+
 static void mountd_bad_reply(const struct failure_view *view)
 {
 	message_set(view->message, MSG_MOUNTD_ERROR, "the mount service of %s %s", view->mountd,
 		    view->result->error == EBADMSG ? "sent a malformed reply" : "closed the connection");
 	message_why(view->message, "MNT, version 3, was sent to port %u (%s).",
 		    view->result->mount_port, mountd_transport(view));
-	message_try(view->message, "showmount -e %s", view->mountd);
+	try_exports(view);
 }
 
 /* ---- what mountd said -------------------------------------------------------------------- */
@@ -379,7 +387,7 @@ static void export_not_found(const struct failure_view *view)
 	else if (view->result->n_exports == 1)
 		try_other_path(view, view->result->exports[0].path);
 	else
-		message_try(view->message, "showmount -e %s", view->mountd);
+		try_exports(view);
 }
 
 static void explain_refusal(const struct failure_view *view)
@@ -439,7 +447,7 @@ static void mountd_error(const struct failure_view *view)
 	message_why(view->message, "mountstat3 is %u: no fault of the path or of this host's permission.",
 		    view->result->mountstat);
 	message_try(view->message, "on %s: look into the log of its mount service", view->mountd);
-	message_try(view->message, "showmount -e %s", view->mountd);
+	try_exports(view);
 }
 
 static void export_not_dir(const struct failure_view *view)
@@ -453,7 +461,7 @@ static void export_not_dir(const struct failure_view *view)
 		snprintf(parent, sizeof(parent), "%.*s", (int)(slash - path), path);
 		try_other_path(view, parent);
 	}
-	message_try(view->message, "showmount -e %s", view->mountd);
+	try_exports(view);
 }
 
 static void auth_flavor(const struct failure_view *view)

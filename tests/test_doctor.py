@@ -253,7 +253,7 @@ def test_misspelt(source, server):
 
 def test_nothing_like_it():
     report = doctor("127.0.0.1:/zzzzzzzzzzzzzzzz")
-    assert report.ill == ["export"] and report["export"].remedy == "try: showmount -e 127.0.0.1"
+    assert report.ill == ["export"] and report["export"].remedy == "try: fusenfs exports 127.0.0.1"
 
 
 def test_subdirectory(source, server):

@@ -346,7 +346,7 @@ def test_json_error(server, point):
         record = json.loads(daemon.stderr.read())
         assert daemon.wait(10) == 32
     assert (record["error"], record["level"]) == ("export-not-found", "error")
-    assert "exports:" in record["why"] and record["try"][0].startswith("showmount")
+    assert "exports:" in record["why"] and record["try"][0].startswith("fusenfs exports")
     with process([PROGRAM, "--log-format=json", "x:/y", "/mnt", "-o", "nconect=2"]) as daemon:
         assert json.loads(daemon.stderr.read())["error"] == "unknown-option"
         assert daemon.wait(10) == 1
@@ -434,7 +434,7 @@ def test_journal_gets_errors(server, point, journal):
     entry = fields(journal.recv(65536))
     assert done.returncode == 32 and "[export-not-found]" in done.stdout
     assert (entry["FUSENFS_ERROR"], entry["PRIORITY"]) == ("export-not-found", "3")
-    assert re.search(r"\[export-not-found\]\n  why: .*\n  try: showmount", entry["MESSAGE"])
+    assert re.search(r"\[export-not-found\]\n  why: .*\n  try: fusenfs exports", entry["MESSAGE"])
 
 
 # --- /dev/fd/N: somebody else has mounted

@@ -40,7 +40,7 @@ static void not_exported(struct doctor *doctor, const struct mount_result *list)
 	char text[LIST_MAX], word[MESSAGE_TEXT_MAX], quoted[MESSAGE_TEXT_MAX], remedy[MESSAGE_TEXT_MAX + 64];
 	bool literal = strchr(doctor->query.host, ':') != NULL;
 
-	snprintf(remedy, sizeof(remedy), "try: showmount -e %s", doctor->query.host);
+	snprintf(remedy, sizeof(remedy), "try: fusenfs exports %s", doctor->query.host);
 	if (near) {
 		snprintf(word, sizeof(word), "%s%.255s%s:%.600s", literal ? "[" : "", doctor->query.host,
 			 literal ? "]" : "", near->path);

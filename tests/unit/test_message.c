@@ -338,7 +338,7 @@ static void test_exports(void)
 	begin(&s, "nas1:/other", MOUNT_EXPORT_NOT_FOUND);
 	end(&s, CANNOT("nas1:/other") "nas1 does not export '/other' [export-not-found]\n"
 	    "  why: nas1 (127.0.0.5) gave no list of exports. NFS path asked: '/other'.\n"
-	    "  try: showmount -e nas1\n");
+	    "  try: fusenfs exports nas1\n");
 
 	begin(&s, "nfs://[2001:db8::1]:2050/dta", MOUNT_EXPORT_NOT_FOUND);
 	s.result.n_addrs = 0;
@@ -396,12 +396,12 @@ static void test_access(void)
 	begin(&s, "nas1:/file", MOUNT_NOT_DIRECTORY);
 	end(&s, CANNOT("nas1:/file") "'/file' on nas1 is not a directory [export-not-dir]\n"
 	    "  why: mountd answered MNT3ERR_NOTDIR.\n"
-	    "  try: showmount -e nas1\n");
+	    "  try: fusenfs exports nas1\n");
 	begin(&s, "nas1:/data/file", MOUNT_NOT_DIRECTORY);
 	end(&s, CANNOT("nas1:/data/file") "'/data/file' on nas1 is not a directory [export-not-dir]\n"
 	    "  why: mountd answered MNT3ERR_NOTDIR.\n"
 	    "  try: fusenfs nas1:/data /mnt\n"
-	    "  try: showmount -e nas1\n");
+	    "  try: fusenfs exports nas1\n");
 }
 
 static void test_deadline(void)
