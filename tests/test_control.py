@@ -633,7 +633,7 @@ def test_every_live_option(mount):
     values = {"nconnect": 5, "mdconnect": 2, "redial": "off", "stripe": "rr", "window": "1M", "softwrite": "fail", "timeo": 7,
               "retrans": 3, "optimeo": 9, "detect": 3, "deadtimeo": 7, "umounttimeo": 2, "acregmin": 1, "acregmax": 2,
               "acdirmin": 3, "acdirmax": 4, "actimeo": 5, "lookupcache": "none", "readahead": "1M", "wbuf": "2M",
-              "cachesize": "9M", "metrics": "127.0.0.1:9102", "log": "warn"}
+              "cachesize": "9M", "metrics": "127.0.0.1:9102", "log": "warn", "spin": 20}
     text = fusenfs("help", "options").output
     live = re.findall(r"^  ([\w.]+)[^\n]* live$", text, re.MULTILINE)
     fixed = re.findall(r"^  (rsize|port|bg|sec|namlen|fsname|ctl|dns|addrs)\b(?![^\n]* live)", text, re.MULTILINE)
