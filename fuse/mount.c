@@ -48,6 +48,7 @@
 #include "watchdog.h"
 #include "wback.h"
 
+static const int TRIM_MS = 10000; /* of quiet */
 static const int64_t LOCKS_BACK_NS = 1 * NS_PER_S;
 static const int64_t RETRY_NS = 2 * NS_PER_S;
 static const int64_t MANAGER_SLACK_NS = 10 * NS_PER_S; /* beyond the bounds that we know */
@@ -364,11 +365,15 @@ static void wait_for_stop(struct mount *mount)
 	eventfd_t count;
 
 	for (;;) {
-		if (poll(fds, ARRAY_SIZE(fds), -1) < 0) {
+		int n = poll(fds, ARRAY_SIZE(fds), TRIM_MS);
+
+		if (n < 0) {
 			if (errno != EINTR)
 				return;
 			continue;
 		}
+		if (!n)
+			process_trim();
 		if (fds[0].revents)
 			return;
 		if (fds[1].revents) {

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,8 @@ enum {
 	KERNEL_TIMEOUT_MIN_S = 15, /* FUSE_TIMEOUT_TIMER_FREQ: the kernel looks that often */
 };
 
+static const size_t TRIM_BYTES = MIB(4);
+
 /* The sanitizers' shadow memory is let go of by madvise(2), which locked memory refuses. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED 1
@@ -35,6 +38,8 @@ enum {
 #ifndef SANITIZED
 #define SANITIZED 0
 #endif
+
+static bool is_locked; /* the main thread's */
 
 /* A number in a file of /proc; 0 or -errno. */
 static int read_number(const char *path, long long *ret_value)
@@ -87,6 +92,11 @@ static bool may_exceed(rlim_t limit)
 	return true;
 }
 
+static bool lock_pages(void)
+{
+	return !mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
+}
+
 static void lock_memory(void)
 {
 	struct rlimit none = { RLIM_INFINITY, RLIM_INFINITY }, limit;
@@ -94,10 +104,31 @@ static void lock_memory(void)
 	setrlimit(RLIMIT_MEMLOCK, &none); /* if that is permitted */
 	if (SANITIZED || getrlimit(RLIMIT_MEMLOCK, &limit))
 		return;
-	if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT))
+	is_locked = lock_pages();
+	if (!is_locked) {
 		log_debug("memory is not locked: error %d", errno);
-	else if (!may_exceed(limit.rlim_cur))
+	} else if (!may_exceed(limit.rlim_cur)) {
 		munlockall();
+		is_locked = false;
+	}
+}
+
+/* What is free inside of an arena can be given back by madvise(2) alone, which refuses locked pages. It counts as
+ * free afterwards, too: only what has been added since is worth another attempt. */
+void process_trim(void)
+{
+	static size_t trimmed;
+	size_t free_bytes = SANITIZED ? 0 : mallinfo2().fordblks;
+
+	trimmed = min_size(trimmed, free_bytes);
+	if (free_bytes - trimmed < TRIM_BYTES)
+		return;
+	if (is_locked)
+		munlockall();
+	malloc_trim(KIB(256));
+	if (is_locked)
+		is_locked = lock_pages();
+	trimmed = mallinfo2().fordblks;
 }
 
 static void raise_n_files(void)

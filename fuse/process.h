@@ -25,6 +25,10 @@
  * last fork(2): locks are not inherited. */
 void process_protect(void);
 
+/* process_trim - give back what a burst has left unused in malloc(3)'s arenas, if that is much. It takes milliseconds:
+ * now and then, on a thread that nobody waits for. */
+void process_trim(void);
+
 /* process_children_fd - process 1 of a container inherits the orphans: a descriptor that is readable when a child
  * has ended, -1 for any other process. Blocks SIGCHLD; before there are threads. process_reap - take leave of all
  * that have. On a thread that is not waiting for a child of its own. */

@@ -49,6 +49,20 @@ def test_memory_at_rest(mount, user):
     print(f"after a burst {status(m.pid, 'VmRSS') / MIB:.1f} MiB")
 
 
+@pytest.mark.skipif(SANITIZED, reason="sanitizers have memory of their own")
+def test_memory_after_many_names(mount, server):
+    """Small pieces of a burst lie in malloc's arenas, between pages that are in use: those are given back, too."""
+    m = mount()
+    for i in range(40000):
+        os.close(os.open(server.rw / f"a name that is not short {i:06}", os.O_CREAT, 0o644))
+    run_bounded(["ls", "-l", m.path], 60, stdout=subprocess.DEVNULL)
+    burst = in_use(m.pid)
+    Path("/proc/sys/vm/drop_caches").write_text("2")  # the kernel forgets the names, and the daemon with it
+    wait_for(lambda: in_use(m.pid) < burst - 4 * MIB, 30, "memory to be given back")
+    print(f"{burst / MIB:.1f} MiB in use, {in_use(m.pid) / MIB:.1f} afterwards")
+    assert (status(m.pid, "VmLck") > 0) == has_capability(CAP_IPC_LOCK)  # again
+
+
 @pytest.mark.skipif(SANITIZED, reason="madvise(2) of shadow memory")
 def test_locked_memory(mount):
     """Root's daemon is locked without a limit that could be reached later; a user's is not."""
