@@ -69,6 +69,10 @@ void locks_info(const struct locks *locks, struct locks_info *ret_info);
 struct options;
 void locks_tune(struct locks *locks, const struct options *options);
 
+/* locks_stop_looking - the mount ends, and nobody calls locks_find() any more: who waits for the lock manager to be found
+ * gets ENOLCK, and so does who comes. The main thread; takes NULL. */
+void locks_stop_looking(struct locks *locks);
+
 /* locks_close - give back what is still held, for at most wait_ns; then nothing more is sent. The loops
  * of the mount run on. locks_free - they have stopped. Both take NULL. */
 void locks_close(struct locks *locks, int64_t wait_ns);

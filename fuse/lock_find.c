@@ -324,6 +324,15 @@ void locks_find(struct locks *locks, const struct mount_query *query, const stru
 		find_first(&search);
 }
 
+void locks_stop_looking(struct locks *locks)
+{
+	if (!locks || locks->was_found)
+		return;
+	atomic_store(&locks->again_ns, INT64_MAX);
+	atomic_store(&locks->manager, LOCK_MANAGER_ABSENT);
+	end(locks, false);
+}
+
 void locks_begin(struct locks *locks)
 {
 	if (locks)

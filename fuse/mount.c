@@ -423,6 +423,7 @@ static int serve(struct mount *mount)
 		wait_for_stop(mount);
 		addresses_stop(atomic_load(&mount->addresses));
 	}
+	locks_stop_looking(mount->fs.locks);
 	control_ending(mount->control);
 	runfile_remove(steal(&mount->runfile));
 	notify_stopping("unmounting");

@@ -350,6 +350,19 @@ def test_signal_ends_the_search(mount, far):
         process.kill()
 
 
+def test_unmounting_ends_the_search(mount, far):
+    """Nobody goes on looking: who waits fails at once, and does not keep the mount until umounttimeo is over."""
+    filtered(far, "111")
+    m = start(mount, far, "noresvport,hard,umounttimeo=20")
+    with Process(m.path / "f") as process:
+        process.start("setlk", fcntl.F_WRLCK, 0, 0, fcntl.F_SETLKW)
+        time.sleep(0.3)
+        m.process.send_signal(signal.SIGTERM)
+        assert timed(lambda: process.hear(15)) == (errno.ENOLCK, pytest.approx(2, abs=2))
+        process.kill()
+        assert timed(lambda: m.process.wait(15))[1] < 4
+
+
 # ---- other kinds of mounts -----------------------------------------------------------------
 
 
