@@ -69,6 +69,7 @@ static _Thread_local struct {
 	uint64_t unique;
 	uint32_t opcode;
 	int reply_fd;
+	bool is_silent;
 } current = { .reply_fd = -1 };
 
 /* INIT flags the kernel offered; written once before there are threads. */
@@ -104,6 +105,16 @@ void dev_reply_to(int fd)
 	current.reply_fd = fd;
 }
 
+void dev_fall_silent(void)
+{
+	current.is_silent = true;
+}
+
+bool dev_is_silent(void)
+{
+	return current.is_silent;
+}
+
 /* ---- replies ----------------------------------------------------------------------------- */
 
 /* libfuse 3.14 wants these but never sends them. Without the first, lookups in one directory are made
@@ -122,6 +133,10 @@ static void amend_init_reply(struct iovec *iov, int count)
 
 static ssize_t write_reply(int fd, struct iovec *iov, int count, void *userdata UNUSED)
 {
+	if (current.is_silent) {
+		errno = ENOENT; /* as if it had been interrupted: libfuse says nothing about that */
+		return -1;
+	}
 	if (!init_answered)
 		amend_init_reply(iov, count);
 	return writev(current.reply_fd >= 0 ? current.reply_fd : fd, iov, count);

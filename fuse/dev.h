@@ -46,6 +46,10 @@ struct fs *dev_current_fs(void);
 int dev_clone(struct fuse_session *session);
 /* dev_reply_to - until the next call, replies of this thread leave on fd. */
 void dev_reply_to(int fd);
+/* dev_fall_silent - from now on this thread writes to no FUSE descriptor: they are about to be closed, and their numbers
+ * may be somebody else's soon. Its replies are dropped; the kernel ends the requests. dev_is_silent - it has. */
+void dev_fall_silent(void);
+bool dev_is_silent(void);
 
 /* dev_steal_buffer - in a WRITE handler: keep the buffer data lies in. Returns what to buffer_put(), or
  * NULL when there is no memory for a new one (then copy). */

@@ -11,6 +11,7 @@
 #include <sys/random.h>
 #include <sys/utsname.h>
 
+#include "dev.h"
 #include "lock_parts.h"
 #include "log.h"
 
@@ -173,10 +174,12 @@ int locks_open(struct fs *fs, struct locks **ret_locks)
 	name_ourselves(locks);
 	locks->want_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	locks->idle_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	error = locks->want_fd < 0 || locks->idle_fd < 0 ? -errno : open_pool(locks);
+	locks->silent_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	error = locks->want_fd < 0 || locks->idle_fd < 0 || locks->silent_fd < 0 ? -errno : open_pool(locks);
 	if (error) {
 		closep(&locks->want_fd);
 		closep(&locks->idle_fd);
+		closep(&locks->silent_fd);
 		free(locks);
 		return error;
 	}
@@ -322,6 +325,25 @@ void lock_check_empty(struct locks *locks)
 		eventfd_write(locks->idle_fd, 1);
 }
 
+static void fall_silent(struct loop_task *task)
+{
+	struct locks *locks = container_of(task, struct locks, silent_task);
+
+	dev_fall_silent();
+	eventfd_write(locks->silent_fd, 1);
+}
+
+/* A reply from here on would leave on a descriptor that may be closed by then. */
+static void silence_loop(struct locks *locks)
+{
+	struct pollfd silent = { .fd = locks->silent_fd, .events = POLLIN };
+
+	locks->silent_task.run = fall_silent;
+	loop_post(locks->loop, &locks->silent_task);
+	while (poll(&silent, 1, -1) < 0 && errno == EINTR)
+		;
+}
+
 void locks_info(const struct locks *locks, struct locks_info *ret_info)
 {
 	*ret_info = (struct locks_info){
@@ -352,6 +374,7 @@ void locks_close(struct locks *locks, int64_t wait_ns)
 	atomic_store(&locks->closing, true);
 	responder_stop(locks->responder);
 	nsm_stop(locks->nsm, clean);
+	silence_loop(locks);
 }
 
 /* What no answer has come for is forgotten with its owner. */
@@ -390,5 +413,6 @@ void locks_free(struct locks *locks)
 	nsm_free(locks->nsm);
 	closep(&locks->want_fd);
 	closep(&locks->idle_fd);
+	closep(&locks->silent_fd);
 	free(locks);
 }

@@ -73,8 +73,8 @@ void locks_tune(struct locks *locks, const struct options *options);
  * gets ENOLCK, and so does who comes. The main thread; takes NULL. */
 void locks_stop_looking(struct locks *locks);
 
-/* locks_close - give back what is still held, for at most wait_ns; then nothing more is sent. The loops
- * of the mount run on. locks_free - they have stopped. Both take NULL. */
+/* locks_close - give back what is still held, for at most wait_ns; then nothing more is sent, and no request is answered
+ * any more: FUSE descriptors may be closed. The loops of the mount run on. locks_free - they have stopped. Both take NULL. */
 void locks_close(struct locks *locks, int64_t wait_ns);
 void locks_free(struct locks *locks);
 

@@ -116,9 +116,10 @@ struct locks {
 	_Atomic(unsigned int) n_held, n_waiting, n_lost; /* locks_info() */
 	_Atomic(bool) closing;
 	int idle_fd;              /* eventfd, when closing: nothing is held any more */
+	int silent_fd;            /* eventfd, when closing: the loop answers no request any more */
 	bool is_emptying;         /* all is to be given back */
 	struct loop_timer timer;
-	struct loop_task name_task, close_task, check_task, ask_task, record_task;
+	struct loop_task name_task, close_task, silent_task, check_task, ask_task, record_task;
 	_Atomic(bool) check_posted, ask_posted;
 	LIST_HEAD(, lock_file) files;
 };

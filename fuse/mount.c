@@ -475,6 +475,7 @@ static void take_down(struct mount *mount)
 		watchdog_free(mount->watchdog);
 		addresses_free(atomic_load(&mount->addresses));
 	}
+	dev_fall_silent(); /* what is left of lock calls ends in locks_free() */
 	/* It also frees what fuse_session_mount() made; but once the mount is detached, it must see that
 	 * the kernel has ended the session, or it would unmount whatever is there now. */
 	if (mount->session && (mount->mounted || is_over(mount->session)))

@@ -265,6 +265,10 @@ static bool begin_reply(struct request *request, int error, size_t bytes)
 		.bytes = mine ? bytes : 0,
 		.asked = request->registered,
 	});
+	if (mine && dev_is_silent()) {
+		fuse_reply_none(request->req);
+		return false;
+	}
 	if (mine)
 		dev_reply_to(request->dev_fd);
 	return mine;

@@ -2,6 +2,7 @@
 """Who waits for a lock is called by the server (GRANTED), with a lock manager that does as it is told. What the
 call says is a hint: the answer to the LOCK that follows it counts."""
 
+import errno
 import fcntl
 import re
 import signal
@@ -333,6 +334,25 @@ def test_unlock_without_answer(m, nlm):
     m.umount()
     assert time.monotonic() - began < 8
     assert re.search(r"locks could not be given back: .* \(fusenfs sm-notify\) \[locks-left\]$", m.log(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ["LOCK", "UNLOCK"])
+def test_no_answer_leaves_after_the_end(client, nlm, mount, name):
+    """A call that is on its way when the mount is ended: the program is told by the kernel, and nothing is written to a
+    descriptor that was closed, whose number may be somebody else's."""
+    m = client.mount(mount, options="lock,hard,umounttimeo=1")
+    (m.path / "f").write_bytes(b"")
+    m.expect_log(r"\[locks-left\]|still in use")
+    with Process(m.path / "f") as process:
+        if name == "UNLOCK":
+            assert process.lock() is None
+        nlm.answers[{"LOCK": LOCK, "UNLOCK": UNLOCK}[name]] = [None]
+        process.start("setlk", {"LOCK": fcntl.F_WRLCK, "UNLOCK": fcntl.F_UNLCK}[name], 0, 0, fcntl.F_SETLK)
+        nlm.heard({"LOCK": LOCK, "UNLOCK": UNLOCK}[name])
+        m.process.send_signal(signal.SIGTERM)
+        m.process.wait(15)
+        assert process.hear(5) in (errno.ECONNABORTED, errno.ENOTCONN)
+    assert "writing device" not in m.log()
 
 
 def test_what_the_dead_left_is_replaced(nlm, client, mount):
