@@ -15,8 +15,8 @@
  * go. (Dirty pages of a mapping are the program's to msync(2) before it unlocks.)
  *
  * Ends. close(2) gives back what its process has of the file, the last close of an open file what was
- * locked through it. If the server does not answer, nobody waits for that: it is done later, in order,
- * until it is done. A lock call that needs the server obeys the soft deadline. What became of a LOCK
+ * locked through it. If the server does not answer, that is waited for some seconds, or not at all if it is
+ * known to be silent; it is done later, in order, until it is done. A lock call that needs the server obeys the soft deadline. What became of a LOCK
  * whose answer was lost is not left open: the owner's state before it is asserted again.
  *
  * The server's lock manager is looked for when the first lock is asked for: a mount that locks nothing sends nothing,

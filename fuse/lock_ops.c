@@ -10,6 +10,8 @@
 #include "pages.h"
 #include "wback.h"
 
+static const int64_t CLOSE_NS = 5 * NS_PER_S; /* that close(2) waits for its UNLOCK, with `hard`, too */
+
 /* ---- what a lock is for: fresh data ------------------------------------------------------ */
 
 /* Nobody has the lock who does not know of it. */
@@ -293,7 +295,7 @@ bool lock_flushed(struct request *request, uint64_t owner_key, void (*done)(stru
 		request->op.flush.unlocked = done;
 		op->request = request;
 		op->done = close_done;
-		op->deadline_ns = request->deadline_ns;
+		op->deadline_ns = min_i64(request->deadline_ns, fs_now_ns() + CLOSE_NS);
 	}
 	lock_begin(op);
 	return waits;

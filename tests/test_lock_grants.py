@@ -336,6 +336,19 @@ def test_unlock_without_answer(m, nlm):
     assert re.search(r"locks could not be given back: .* \(fusenfs sm-notify\) \[locks-left\]$", m.log(), re.MULTILINE)
 
 
+def test_close_waits_for_an_unlock_that_is_not_answered_but_not_for_ever(client, nlm, mount):
+    """With `hard`, too: after 5 s it goes on without who closes. Who is killed does not wait at all."""
+    m = client.mount(mount, options="lock,hard")
+    (m.path / "f").write_bytes(b"")
+    m.expect_log(r"\[locks-left\]")
+    nlm.answers[UNLOCK] = [None]
+    with Process(m.path / "f") as process:
+        assert process.lock() is None
+        began = time.monotonic()
+        assert process.do("close", timeout=15) is None
+        assert 4 < time.monotonic() - began < 9
+
+
 @pytest.mark.parametrize("name", ["LOCK", "UNLOCK"])
 def test_no_answer_leaves_after_the_end(client, nlm, mount, name):
     """A call that is on its way when the mount is ended: the program is told by the kernel, and nothing is written to a
