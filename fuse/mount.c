@@ -460,9 +460,10 @@ static bool is_over(struct fuse_session *session)
 	return fd.fd >= 0 && poll(&fd, 1, 0) > 0 && fd.revents & POLLERR;
 }
 
-static void take_down(struct mount *mount)
+/* False: a thread is left that the kernel does not let go of. What it uses stays, until the process ends. */
+static bool take_down(struct mount *mount)
 {
-	bool answers = !mount->has_fs || pool_server_state(mount->fs.pool) == SERVER_UP;
+	bool is_quiet, answers = !mount->has_fs || pool_server_state(mount->fs.pool) == SERVER_UP;
 
 	runfile_remove(steal(&mount->runfile));
 	control_stop(steal(&mount->control));
@@ -480,12 +481,13 @@ static void take_down(struct mount *mount)
 	 * the kernel has ended the session, or it would unmount whatever is there now. */
 	if (mount->session && (mount->mounted || is_over(mount->session)))
 		fuse_session_unmount(mount->session);
-	if (mount->has_fs && pages_free(mount->fs.pages))
+	is_quiet = !mount->has_fs || pages_free(mount->fs.pages);
+	if (mount->has_fs && is_quiet)
 		locks_free(mount->fs.locks);
 	devs_close(mount->fs.devs);
-	if (mount->session)
+	if (mount->session && is_quiet)
 		fuse_session_destroy(mount->session);
-	if (mount->has_fs)
+	if (mount->has_fs && is_quiet)
 		fs_deinit(&mount->fs);
 	if (mount->find.result.fh_len && answers)
 		mount_umnt(&mount->find.query, &mount->find.result);
@@ -497,6 +499,7 @@ static void take_down(struct mount *mount)
 	closep(&mount->gone_fd);
 	closep(&mount->signal_fd);
 	closep(&mount->children_fd);
+	return is_quiet;
 }
 
 /* Before anybody is told that it is mounted. */
@@ -546,7 +549,7 @@ int mount_main(const struct options *options, void (*ready)(void *userdata, cons
 		log_info(MSG_UNMOUNTED, "%s unmounted from %s", options->source.text,
 			 mount->point.path);
 	}
-	take_down(mount);
-	free(mount);
+	if (take_down(mount))
+		free(mount);
 	return error ? (int)message_exit_code(ret_error) : EXIT_OK;
 }
