@@ -19,6 +19,7 @@ from support import MIB, pattern
 NCONNECT = 8
 FOUR = [f"127.0.0.{i}" for i in (1, 2, 3, 4)]
 ELSEWHERE = "127.0.0.9"
+SIX = ["fd00:5::1", "fd00:5::2"]
 SPREAD_S, MOVED_S, BACK_S = 15, 15, 15
 QUIET = "not responding|lost: |up \\("
 
@@ -40,9 +41,10 @@ def wide(exports):
 @contextlib.contextmanager
 def redirected(address, server, target):
     """Who asks `address` on the ports of `server` gets `target`."""
-    table = f"ip fusenfs_{address.replace('.', '_')}"
+    ip, here = ("ip6", "[::1]") if ":" in address else ("ip", "127.0.0.1")
+    table = f"{ip} fusenfs_{re.sub('[.:]', '_', address)}"
     nft = [f"table {table} {{", "chain output { type nat hook output priority -100;"]
-    nft += [f"ip daddr {address} tcp dport {mine} dnat to 127.0.0.1:{its}" for mine, its in
+    nft += [f"{ip} daddr {address} tcp dport {mine} dnat to {here}:{its}" for mine, its in
             ((server.nfs_port, target.nfs_port), (server.mnt_port, target.mnt_port))]
     subprocess.run(["nft", "-f", "-"], input="\n".join([*nft, "}", "}"]), text=True, check=True)
     try:
@@ -58,6 +60,16 @@ def other(exports, wide):
         with redirected(ELSEWHERE, wide, ganesha):
             yield ganesha
 
+
+@pytest.fixture
+def six():
+    """More addresses of this host, of the other family."""
+    for action in ("add", "del"):
+        for address in SIX:
+            subprocess.run(["ip", "address", action, f"{address}/128", "dev", "lo", *["nodad"] * (action == "add")],
+                           check=True)
+        if action == "add":
+            yield
 
 
 @pytest.fixture
@@ -198,6 +210,24 @@ def test_names(mount, wide, other, names):
         wait_spread(m, [*FOUR, "::1"], n=10)
         wait_for(lambda: "addr-mismatch" in m.log(), 15, "the warning")
         assert ELSEWHERE in m.log() and "127.0.0.7" not in m.log()
+
+
+@pytest.mark.parametrize("dead,alien", [(FOUR[3], SIX[1]), (SIX[1], FOUR[3])], ids=["dead-A", "dead-AAAA"])
+def test_names_of_both_families(mount, wide, other, six, names, dead, alien):
+    """Four A and two AAAA records, one of each kind no good: the other four share the connections."""
+    names.write(*(f"{address} nas" for address in [*FOUR, *SIX]))
+    good = [address for address in [*FOUR, *SIX] if address not in (dead, alien)]
+    with PacketFilter() as packets, redirected(alien, wide, other):
+        packets.drop(f"{'ip6' if ':' in dead else 'ip'} daddr {dead}")
+        m = mount(server=wide, host="nas", nconnect=NCONNECT, through=names.through)
+        m.expect_log("addr-mismatch")
+        with copying(m):
+            wait_spread(m, good)
+            wait_for(lambda: "addr-mismatch" in m.log(), 15, "the warning")
+        assert spread(m).keys() == set(good)
+        warnings = [line for line in m.log().splitlines() if "addr-mismatch" in line]
+        assert len(warnings) == 1 and f"{alien} is not the same server" in warnings[0]
+        assert dead not in m.log()
 
 
 def test_first_of_a_name(mount, wide, names):
