@@ -6,6 +6,7 @@ right, and the connection comes back from another port, as this one's path may b
 One run for each direction, under a mixed load of several processes; each test looks at one thing."""
 
 import collections
+import concurrent.futures
 import errno
 import os
 import re
@@ -30,7 +31,9 @@ AMBIGUOUS = "an ambiguous call of the lost connection ends with ETIMEDOUT"
 
 # packets: nft's words for what is dropped; the port is the client's.
 DIRECTIONS = {"both": ("tcp sport {port}", "tcp dport {port}"),
-              "to-server": ("tcp sport {port}",), "to-client": ("tcp dport {port}",)}
+              "to-server": ("tcp sport {port}",), "to-client": ("tcp dport {port}",),
+              # It connects and answers NULL and GETATTR, but carries no READ and no WRITE.
+              "large": ("meta length > 1000 tcp sport {port}", "meta length > 1000 tcp dport {port}")}
 
 # What one process did: when it began (monotonic), seconds, bytes, errno.
 Op = collections.namedtuple("Op", "kind start seconds size number")
@@ -271,3 +274,46 @@ def test_comes_back_from_another_port(story):
 
 def test_nothing_unexpected_is_said(story):
     assert not story.complaints, story.complaints
+
+
+def copy_in_and_out(directory, i):
+    """A whole file written, and read past the kernel's cache; seconds."""
+    data, path, start = pattern(WRITE_SIZE, i), directory / f"copy{i}", time.monotonic()
+    with opened(path, os.O_RDWR | os.O_CREAT) as fd:
+        assert os.pwrite(fd, data, 0) == len(data)
+        os.fsync(fd)
+    with opened(path, os.O_RDONLY | os.O_DIRECT) as fd, page_buffer(WRITE_SIZE) as buffer:
+        same(bytes(buffer[:os.preadv(fd, [buffer], 0)]), data, path.name)
+    return time.monotonic() - start
+
+
+def test_small_packets_only_from_the_beginning(mount):
+    """The path has never carried a READ or a WRITE, only what tells that it is there. It is left, be it
+    as one that is lost or, if its calls were done elsewhere before, as one that is slow. A READ that has
+    arrived, and whose answer has not, may be a slow disk: nothing but detect= tells the two apart."""
+    m, times = mount(nconnect=NCONNECT, options="actimeo=0"), []
+    m.expect_log("not responding| lost: |up \\(")
+
+    def ports():
+        return {c.local_port for c in m.connections()}
+    wait_for(lambda: len(ports()) == NCONNECT)
+    before = ports()
+    bad = max(before)
+
+    def work():  # by so many at once that every connection is asked for some
+        times.extend(pool.map(lambda i: copy_in_and_out(m.path, i), range(NCONNECT)))
+        return bad not in ports()
+    with PacketFilter() as packets, concurrent.futures.ThreadPoolExecutor(NCONNECT) as pool:
+        for match in DIRECTIONS["large"]:
+            packets.drop(match.format(port=bad))
+        for _ in range(200):
+            m.path.stat()
+        assert bad in ports(), "small calls are answered there"
+        wait_for(work, 2 * DETECT, f"{bad} to be left")
+        wait_for(lambda: len(ports()) == NCONNECT)
+        assert len(ports() - before) == 1 and bad not in ports(), "the others have stayed"
+        work()
+        for i in range(NCONNECT):
+            same((m.server_path / f"copy{i}").read_bytes(), pattern(WRITE_SIZE, i), "on the disk")
+    assert max(times) < DETECT + 1, f"{WRITE_SIZE // MIB} MiB out and in"
+    assert m.log().count(" lost: ") <= 1 and m.log().count("not responding") <= 1
