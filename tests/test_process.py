@@ -50,6 +50,7 @@ def test_memory_at_rest(mount, user):
 
 
 @pytest.mark.skipif(SANITIZED, reason="sanitizers have memory of their own")
+@pytest.mark.slow  # not that it takes long: the other lane's mounts are told to forget their names, too
 def test_memory_after_many_names(mount, server):
     """Small pieces of a burst lie in malloc's arenas, between pages that are in use: those are given back, too."""
     m = mount()
