@@ -63,6 +63,15 @@ int options_parse(int argc, char **argv, struct options *ret_options, struct mes
 	return options_parse_env(argc, argv, &env, ret_options, ret_error);
 }
 
+int options_parse_mount(const char *source, const char *point, const char *list, struct options *ret_options,
+			struct message *ret_error)
+{
+	char *argv[] = { (char *)"fusenfs", (char *)"-o", (char *)(list && *list ? list : "defaults"), (char *)"--",
+			 (char *)source,    (char *)point, NULL };
+
+	return options_parse(ARRAY_SIZE(argv) - 1, argv, ret_options, ret_error);
+}
+
 void options_deinit(struct options *options)
 {
 	source_deinit(&options->source);

@@ -209,9 +209,12 @@ struct options_env {
 };
 
 /* options_parse - 0: *ret_options is filled in, options_deinit() later. -EINVAL or -ENOMEM: it is
- * not, and *ret_error says why (exit code by message_exit_code()). Reads no file, touches no
+ * not, and *ret_error says why (exit code by message_exit_code()). Reads no file but that of --config, touches no
  * network and no mount point. quiet and log_format are set in *ret_options even on failure. */
 int options_parse(int argc, char **argv, struct options *ret_options, struct message *ret_error);
+/* options_parse_mount - as "fusenfs -o LIST SOURCE POINT" is; list may be NULL or empty. Otherwise as options_parse(). */
+int options_parse_mount(const char *source, const char *point, const char *list, struct options *ret_options,
+			struct message *ret_error);
 /* options_parse_env - the same, for a given environment. */
 int options_parse_env(int argc, char **argv, const struct options_env *env,
 		      struct options *ret_options, struct message *ret_error);

@@ -284,9 +284,6 @@ static bool take_seconds(struct bench *bench)
 
 int command_bench(const struct command_line *line)
 {
-	const char *list = line->options && *line->options ? line->options : "defaults";
-	char *argv[] = { (char *)"fusenfs", (char *)"-o", (char *)list, (char *)"--", (char *)line->words[0],
-			 (char *)"/mnt",    NULL };
 	struct bench bench = { .line = line };
 	struct message error;
 	int status;
@@ -296,7 +293,7 @@ int command_bench(const struct command_line *line)
 			    SECONDS_MAX);
 		return command_fail(line, &error);
 	}
-	if (options_parse(ARRAY_SIZE(argv) - 1, argv, &bench.options, &error))
+	if (options_parse_mount(line->words[0], "/mnt", line->options, &bench.options, &error))
 		return command_fail(line, &error);
 	status = run(&bench);
 	options_deinit(&bench.options);

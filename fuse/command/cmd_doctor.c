@@ -18,16 +18,6 @@ static int cannot(const struct command_line *line, const struct message *error)
 	return CANNOT;
 }
 
-/* The words of the mount that it is about. */
-static int parse(const char *source, const char *point, const char *list, struct options *ret_options,
-		 struct message *ret_error)
-{
-	char *argv[] = { (char *)"fusenfs", (char *)"-o", (char *)(list && *list ? list : "defaults"), (char *)"--",
-			 (char *)source,    (char *)point, NULL };
-
-	return options_parse(ARRAY_SIZE(argv) - 1, argv, ret_options, ret_error);
-}
-
 static void tell_notes(struct doctor *doctor)
 {
 	for (unsigned int i = 0; i < doctor->options.n_notes; i++)
@@ -83,10 +73,11 @@ static int parse_target(struct doctor *doctor, struct message *error)
 	int result;
 
 	if (doctor->status)
-		return parse(target->source[0] ? target->source : client_text(doctor->status, "source"), target->mount,
-			     client_text(doctor->status, "options"), &doctor->options, error);
+		return options_parse_mount(target->source[0] ? target->source : client_text(doctor->status, "source"),
+					   target->mount, client_text(doctor->status, "options"), &doctor->options,
+					   error);
 	doctor_fstab(target->mount, &line);
-	result = parse(target->source, target->mount, line.options, &doctor->options, error);
+	result = options_parse_mount(target->source, target->mount, line.options, &doctor->options, error);
 	doctor_fstab_deinit(&line);
 	return result;
 }
@@ -113,7 +104,7 @@ static int examine_source(const struct command_line *line, struct doctor *doctor
 {
 	int status;
 
-	if (parse(source, point, options, &doctor->options, error))
+	if (options_parse_mount(source, point, options, &doctor->options, error))
 		return cannot(line, error);
 	status = examine_server(line, doctor, source);
 	options_deinit(&doctor->options);

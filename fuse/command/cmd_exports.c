@@ -116,9 +116,7 @@ static int ask(const struct command_line *line, const struct options *options, s
 
 int command_exports(const struct command_line *line)
 {
-	const char *list = line->options && *line->options ? line->options : "defaults";
 	cleanup(freep) char *source = source_of(line->words[0]);
-	char *argv[] = { (char *)"fusenfs", (char *)"-o", (char *)list, (char *)"--", source, (char *)"/mnt", NULL };
 	struct options options;
 	struct message error;
 	int result;
@@ -127,7 +125,7 @@ int command_exports(const struct command_line *line)
 		message_set(&error, MSG_NO_MEMORY, "out of memory");
 		return command_fail(line, &error);
 	}
-	if (options_parse(ARRAY_SIZE(argv) - 1, argv, &options, &error))
+	if (options_parse_mount(source, "/mnt", line->options, &options, &error))
 		return command_fail(line, &error);
 	result = ask(line, &options, &error);
 	options_deinit(&options);
