@@ -39,8 +39,7 @@ import plot  # noqa: E402
 import run  # noqa: E402
 from field import Disk, Site  # noqa: E402
 from flow import Meter, Stream, make_files  # noqa: E402
-from lab.ganesha import ServerFailed  # noqa: E402
-from lab.procs import CommandFailed, Stuck, isolated_program, run_bounded, wait_for  # noqa: E402
+from lab.procs import isolated_program, run_bounded, wait_for  # noqa: E402
 
 N_LINKS, NCONNECT = 4, 8
 PAYLOAD = 1448 / 1514  # of what a link's queue lets pass; headers of RPC are in the samples
@@ -310,9 +309,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (run.BenchFailed, ServerFailed, CommandFailed, Stuck) as failure:
-        sys.exit(f"manypaths.py: {failure}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run.as_program(main)

@@ -45,8 +45,7 @@ import groups_links  # noqa: E402
 import paths_table as table  # noqa: E402
 import run  # noqa: E402
 from field import Disk, Site, supports  # noqa: E402
-from lab.ganesha import ServerFailed  # noqa: E402
-from lab.procs import CommandFailed, Stuck, isolated_program, run_bounded  # noqa: E402
+from lab.procs import isolated_program, run_bounded  # noqa: E402
 
 # links: rates in Mbit/s, None without a limit.
 Group = namedtuple("Group", "title measure rows links rtt_ms", defaults=[0])
@@ -183,9 +182,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (run.BenchFailed, ServerFailed, CommandFailed, Stuck) as failure:
-        sys.exit(f"paths.py: {failure}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run.as_program(main)

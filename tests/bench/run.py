@@ -477,6 +477,16 @@ def run(args, stack):
     return results
 
 
+def as_program(main):
+    """Runs main(): what could not be measured is said in a line, and ^C is no traceback."""
+    try:
+        main()
+    except (BenchFailed, ServerFailed, CommandFailed, Stuck) as failure:
+        sys.exit(f"{Path(sys.argv[0]).name}: {failure}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
 def main():
     args = parse_arguments()
     if os.geteuid() != 0:
@@ -493,9 +503,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (BenchFailed, ServerFailed, CommandFailed, Stuck) as failure:
-        sys.exit(f"run.py: {failure}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    as_program(main)
