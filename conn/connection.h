@@ -120,8 +120,8 @@ void connection_lose_path(struct connection *conn, int error, const char *reason
 void connection_leave(struct connection *conn); /* any thread */
 /* connection_is_retired - nconnect was lowered: it is to end, and not to be dialled. */
 bool connection_is_retired(const struct connection *conn);
-/* connection_retune - options of its socket that depend on the configuration. */
-void connection_retune(struct connection *conn);
+/* connection_give_up_replays - the same ports cannot be had: what became of these calls has to be found out otherwise. */
+void connection_give_up_replays(struct connection *conn);
 /* connection_suspect - no new calls until a byte comes. */
 void connection_suspect(struct connection *conn, const char *reason);
 /* connection_send_probe - a NULL call, unless one is under way. */

@@ -10,6 +10,7 @@
 #include <sys/random.h>
 
 #include "addr.h"
+#include "dial.h"
 #include "local.h"
 #include "pool_parts.h"
 #include "util.h"
@@ -260,7 +261,7 @@ static void dial_run(struct loop_task *task)
 	retune = atomic_exchange(&own->retune, false);
 	for (unsigned int i = loop_index(own->loop); i < pool_n_slots(pool); i += pool->n_loops) {
 		if (retune)
-			connection_retune(&pool->conns[i]);
+			dial_retune(&pool->conns[i]);
 		if (pool->conns[i].state != CONN_DOWN || connection_is_retired(&pool->conns[i]))
 			continue;
 		pool->conns[i].n_failures = 0; /* it was not its path */
